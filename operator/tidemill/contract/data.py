@@ -1,0 +1,275 @@
+"""How a dataset is made: inputs, transform, expectations, split. Part of Dataset's spec and of the prepare task alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from tidemill.contract.base import Document
+from tidemill.contract.markers import cel, check_exactly_one, exactly_one, list_atomic, list_map, list_set, rules
+
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+InputName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+Expression = Annotated[str, Field(min_length=1, max_length=2048)]
+Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=256, json_schema_extra=list_set())]
+Fraction = Annotated[float, Field(ge=0, le=0.9)]
+
+
+class S3Source(Document):
+    """Objects of an S3 bucket."""
+
+    uri: str = Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$", max_length=1024)
+    """`s3://bucket/key`, a glob (`*`, `?`) or a prefix ending in `/`."""
+    format: Literal["parquet", "csv", "jsonl"] = "parquet"
+    """File format; CSV and JSON lines may be gzip-compressed (.gz)."""
+    secret_name: str | None = Field(default=None, max_length=253)
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, when not the namespace's store credentials."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://.+$", max_length=512)
+    """S3 endpoint, when not the artifact store's."""
+
+
+class DatasetSource(Document):
+    """All splits of another Dataset's version, one after the other."""
+
+    name: str = Field(min_length=1, max_length=253)
+    digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+    """A fixed version; without it the newest one."""
+
+
+class LabelSource(Document):
+    """Labels that arrive late, joined to logged requests by request id."""
+
+    s3: S3Source
+    request_id_column: Column = "request_id"
+    """Column of the label files that holds the request's id."""
+
+
+class InferenceLogSource(Document):
+    """Requests that a Deployment answered and logged; with `labels` only those whose label has arrived."""
+
+    deployment: str = Field(min_length=1, max_length=253)
+    labels: LabelSource | None = None
+    newest_rows: int | None = Field(default=None, ge=1)
+    """Only so many of the newest rows."""
+    since: str | None = Field(default=None, max_length=40)
+    """Only requests answered at or after this time (RFC 3339)."""
+    until: str | None = Field(default=None, max_length=40)
+    """Only requests answered before this time (RFC 3339)."""
+
+
+class Input(Document):
+    """A named table that the transform sees."""
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one("s3", "dataset", "inferenceLog")))
+
+    name: InputName
+    """The table's name in SQL."""
+    s3: S3Source | None = None
+    dataset: DatasetSource | None = None
+    inference_log: InferenceLogSource | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "s3", "dataset", "inference_log")
+        return self
+
+
+class Filter(Document):
+    """Keep the rows for which a SQL predicate is true."""
+
+    where: Expression
+
+
+class Derive(Document):
+    """Add or replace a column by a SQL expression."""
+
+    column: Column
+    expression: Expression
+
+
+class FillNull(Document):
+    """Replace missing values by a constant, or by a statistic of the column."""
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one("value", "statistic")))
+
+    columns: Columns
+    value: str | None = Field(default=None, max_length=1024)
+    """A SQL literal, cast to the column's type."""
+    statistic: Literal["mean", "median", "mode", "min", "max"] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "value", "statistic")
+        return self
+
+
+class Deduplicate(Document):
+    """Keep one row of those equal in these columns: the first by `orderBy`, or else by all columns."""
+
+    columns: Columns
+    order_by: Expression | None = None
+
+
+class Aggregation(Document):
+    """One aggregated column."""
+
+    column: Column
+    function: Literal["count", "sum", "mean", "min", "max", "median", "stddev", "countDistinct"]
+    output: Column
+
+
+class Aggregate(Document):
+    """Group rows and aggregate columns."""
+
+    group_by: Columns
+    aggregations: tuple[Aggregation, ...] = Field(min_length=1, max_length=64, json_schema_extra=list_map("output"))
+
+
+class Step(Document):
+    """One typed step."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("filter", "derive", "fillNull", "deduplicate", "aggregate"))
+    )
+
+    filter: Filter | None = None
+    derive: Derive | None = None
+    fill_null: FillNull | None = None
+    deduplicate: Deduplicate | None = None
+    aggregate: Aggregate | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "filter", "derive", "fill_null", "deduplicate", "aggregate")
+        return self
+
+
+class Transform(Document):
+    """SQL over the inputs' names, or typed steps over the inputs' union by column name."""
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one("sql", "steps")))
+
+    sql: str | None = Field(default=None, min_length=1, max_length=6144)
+    """One SELECT in DuckDB's dialect; it sees the inputs as tables and nothing else: no files, no network."""
+    steps: tuple[Step, ...] | None = Field(default=None, min_length=1, max_length=32, json_schema_extra=list_atomic())
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "sql", "steps")
+        return self
+
+
+class Range(Document):
+    """All present values lie between min and max, both included."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("has(self.min) || has(self.max)", "set min, max or both"),
+            cel("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not exceed max", field=".min"),
+        )
+    )
+
+    column: Column
+    min: float | None = None
+    max: float | None = None
+
+
+class OneOf(Document):
+    """All present values are among these."""
+
+    column: Column
+    values: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
+        min_length=1, max_length=256, json_schema_extra=list_set()
+    )
+
+
+class Regex(Document):
+    """All present values match a regular expression (RE2) as a whole."""
+
+    column: Column
+    pattern: str = Field(min_length=1, max_length=512)
+
+
+class RowCount(Document):
+    """The number of rows lies between min and max, both included."""
+
+    min: int | None = Field(default=None, ge=0)
+    max: int | None = Field(default=None, ge=0)
+
+
+class Expectation(Document):
+    """What must hold of the transformed rows."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("notNull", "unique", "range", "oneOf", "regex", "rowCount"))
+    )
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    severity: Literal["Fail", "Warn"] = "Fail"
+    """Fail stops the Dataset; Warn is reported in a condition."""
+    not_null: Columns | None = None
+    unique: Columns | None = None
+    """These columns together are different in every row."""
+    range: Range | None = None
+    one_of: OneOf | None = None
+    regex: Regex | None = None
+    row_count: RowCount | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "not_null", "unique", "range", "one_of", "regex", "row_count")
+        return self
+
+
+class RandomSplit(Document):
+    """Rows are assigned by a hash of their content and the seed: the same row always lands in the same split."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(cel("self.validation + self.test < 1.0", "validation + test must stay below 1"))
+    )
+
+    validation: Fraction = 0.1
+    test: Fraction = 0.1
+    seed: int = 0
+
+
+class TimeSplit(Document):
+    """The newest rows are the test split, those before it the validation split. Rows without a time count as oldest."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!has(self.testRows) || !has(self.test)", "set test or testRows, not both", field=".testRows"),
+        )
+    )
+
+    column: Column
+    validation: Fraction = 0.1
+    """Share of the rows that are not in the test split."""
+    test: Fraction | None = None
+    """Share of all rows (0.1 when neither test nor testRows is set)."""
+    test_rows: int | None = Field(default=None, ge=1)
+    """Number of rows."""
+
+
+class Split(Document):
+    """How rows are divided into train, validation and test."""
+
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one("random", "byTime")))
+
+    random: RandomSplit | None = None
+    by_time: TimeSplit | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "random", "by_time")
+        return self
+
+
+class ProfileOptions(Document):
+    """The profile that is drawn of every version."""
+
+    html: bool = True
+    """Also as a self-contained HTML page."""
+    target: Column | None = None
+    """A column whose relation to the others is shown."""

@@ -1,0 +1,119 @@
+"""What lies beside `model.onnx`: signature, baseline, evaluation; and the reports of optimisation and export."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tidemill.contract.base import Document
+
+MODEL_FILE = "model.onnx"
+SIGNATURE_FILE = "signature.json"
+BASELINE_FILE = "baseline.json"
+EVALUATION_FILE = "evaluation.json"
+CONFIG_FILE = "config.pbtxt"
+CALIBRATION_FILE = "calibration.parquet"
+"""Up to 512 raw rows of the training split: for calibration, smoke inferences and parity checks."""
+REPORT_FILE = "report.json"
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "FP32", "FP64", "BF16", "BYTES",
+]  # fmt: skip
+
+
+class TensorSpec(Document):
+    """A named input or output. `shape` has -1 for a free dimension; the first is the batch."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    column: str | None = None
+    """The dataset's column that feeds the input, or that the output predicts."""
+
+
+class Signature(Document):
+    """What the model takes and gives. Tabular models take one input of shape [-1, 1] per feature, named as its column."""
+
+    task: Literal["Regression", "Classification", "Other"]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    target: str | None = None
+    classes: tuple[str, ...] | None = None
+    """The classes in the order of the `probabilities` output; the `label` output holds one of them as text."""
+    example: dict[str, list[float | int | str | bool | None]] | None = None
+    """One row by input name, for the smoke inference before a version takes traffic."""
+
+
+class FeatureBaseline(Document):
+    """The distribution of one feature or prediction in the training split.
+
+    Numeric: `edges` are the k-1 inner edges of k bins; bin i holds values in [edges[i-1], edges[i]); `counts` has k entries.
+    Categorical: `categories` are the most frequent ones; `counts` has one entry each and a last one for all others.
+    Missing values (null, NaN, empty text) are not in counts but in `missing`.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    edges: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+    counts: tuple[int, ...]
+    missing: int = 0
+
+    def bins(self) -> list[str]:
+        """The `bin` label of every count: "0", "1", … for numeric bins, the category or `_other_` for categorical ones."""
+        if self.kind == "numeric":
+            return [str(i) for i in range(len(self.counts))]
+        return [*self.categories, OTHER_BIN]
+
+
+OTHER_BIN = "_other_"
+
+
+class Baseline(Document):
+    """Distributions in the training split, by which drift is measured. `predictions` are named `prediction.<output>`."""
+
+    rows: int
+    features: tuple[FeatureBaseline, ...]
+    predictions: tuple[FeatureBaseline, ...] = ()
+
+
+class Evaluation(Document):
+    """Metrics by split: {"validation": {"mae": …}, "test": {…}}, and rows by split."""
+
+    metrics: dict[str, dict[str, float]]
+    rows: dict[str, int] = {}
+
+
+class VariantReport(Document):
+    """An optimised variant beside the original, measured on the same rows and the same single thread."""
+
+    name: str
+    size_bytes_before: int
+    size_bytes_after: int
+    metric: str
+    """The metric of the error: mae for regression, accuracy for classification."""
+    metric_before: float
+    metric_after: float
+    error_increase: float
+    """Relative growth of the error; for accuracy, the loss of it in percentage points / 100. Negative is better."""
+    latency_ms_before: float
+    latency_ms_after: float
+    """Median of one-row inferences, milliseconds."""
+    accepted: bool
+    reason: str = ""
+    """Why it was not accepted: which tolerance was exceeded, with both numbers."""
+
+
+class ExportReport(Document):
+    """An exported model, compared with ONNX Runtime on the calibration rows."""
+
+    name: str
+    format: Literal["OpenVINO"]
+    size_bytes: int
+    max_abs_error: float = Field(ge=0)
+    rows_compared: int
+    latency_ms: float
+    accepted: bool
+    reason: str = ""

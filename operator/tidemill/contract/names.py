@@ -1,0 +1,83 @@
+"""Names that more than one part spells: API group, labels, annotations, environment variables, paths, ports."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+GROUP = "tidemill.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FIELD_MANAGER = "tidemill"
+PROMOTION_MANAGER = "tidemill-promotion"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE = "tidemill"
+COMPONENT = "app.kubernetes.io/component"
+LABEL_DATASET = f"{GROUP}/dataset"
+LABEL_RUN = f"{GROUP}/trainingrun"
+LABEL_MODEL = f"{GROUP}/model"
+LABEL_MODEL_VERSION = f"{GROUP}/modelversion"
+LABEL_DEPLOYMENT = f"{GROUP}/deployment"
+LABEL_POLICY = f"{GROUP}/driftpolicy"
+LABEL_POOL = f"{GROUP}/servingpool"
+LABEL_POD = f"{GROUP}/pod"
+LABEL_TRACK = f"{GROUP}/track"
+LABEL_TASK = f"{GROUP}/task"
+LABEL_JOB = "batch.kubernetes.io/job-name"
+LABEL_POD_INDEX = "apps.kubernetes.io/pod-index"
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+LABEL_SERVICE = "kubernetes.io/service-name"
+
+ANNOTATION_DIGEST = f"{GROUP}/digest"
+"""On every child: the digest of the manifest that was last applied."""
+ANNOTATION_TASK = f"{GROUP}/task"
+"""On a Job's pod: the task document, read through the downward API."""
+
+ENV_TASK = "TIDEMILL_TASK"
+ENV_STORE_ENDPOINT = "TIDEMILL_STORE_ENDPOINT"
+ENV_STORE_REGION = "TIDEMILL_STORE_REGION"
+ENV_STORE_BUCKET = "TIDEMILL_STORE_BUCKET"
+ENV_NAMESPACE = "TIDEMILL_NAMESPACE"
+ENV_POD = "TIDEMILL_POD"
+ENV_POD_IP = "TIDEMILL_POD_IP"
+ENV_POOL = "TIDEMILL_POOL"
+ENV_WORK_DIR = "TIDEMILL_WORK_DIR"
+ENV_TAP_DIR = "TIDEMILL_TAP_DIR"
+ENV_IMAGE = "TIDEMILL_IMAGE"
+
+TASK_CONTAINER = "task"
+"""The container whose termination message is the task's result."""
+TERMINATION_MESSAGE_LIMIT = 4096
+PROGRESS_PORT = 8080
+"""A running task serves /metrics and /progress here."""
+AGENT_PORT = 8090
+TRITON_HTTP_PORT = 8000
+TRITON_GRPC_PORT = 8001
+TRITON_METRICS_PORT = 8002
+
+INTERNAL_COLUMN_PREFIX = "_tidemill_"
+"""Columns that carry bookkeeping (time, request id): never a feature, never a label."""
+COLUMN_TIME = "_tidemill_time"
+"""Timestamp (UTC, microseconds) at which a logged request was answered."""
+COLUMN_REQUEST_ID = "_tidemill_request_id"
+COLUMN_VERSION = "_tidemill_version"
+"""Number of the model version that answered a logged request."""
+PREDICTION_PREFIX = "prediction."
+"""In the inference log, outputs stand beside the inputs under this prefix: prediction.<output name>."""
+
+NAME_LIMIT = 63
+
+
+def child_name(*parts: str) -> str:
+    """A deterministic DNS label of at most 63 characters: the parts joined by '-', shortened by a hash when too long."""
+    name = re.sub(r"[^a-z0-9-]+", "-", "-".join(parts).lower()).strip("-")
+    if len(name) <= NAME_LIMIT:
+        return name
+    digest = hashlib.sha256("/".join(parts).encode()).hexdigest()[:10]
+    return f"{name[: NAME_LIMIT - 11].rstrip('-')}-{digest}"
+
+
+def label_value(text: str) -> str:
+    """The text as a label value: itself up to 63 characters, else shortened by a hash."""
+    return text if len(text) <= NAME_LIMIT else child_name(text)
