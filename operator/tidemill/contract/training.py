@@ -16,7 +16,9 @@ class TabularTrainer(Document):
 
     target: Column
     """The column to predict."""
-    features: tuple[Column, ...] | None = Field(default=None, min_length=1, max_length=512, json_schema_extra=list_set())
+    features: tuple[Column, ...] | None = Field(
+        default=None, min_length=1, max_length=512, json_schema_extra=list_set()
+    )
     """Columns to learn from; by default all but the target and internal ones."""
     exclude: tuple[Column, ...] = Field(default=(), max_length=512, json_schema_extra=list_set())
     """Columns to leave out of the default features."""

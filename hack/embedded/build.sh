@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Makes the cluster's programs from their Go modules, once for each state of the sources: kube, coredns, helm, pause.
+
+build() {
+  local out; out=$(bin_folder)
+  if [ -f "$out/complete" ]; then echo "$out"; return; fi
+  command -v go > /dev/null || die "building the cluster's programs needs Go (1.26 or newer) in the PATH"
+  # shellcheck disable=SC2086
+  require $build_programs
+  mkdir -p "$out"
+  (
+    flock -w 3600 9 || die "another build has held $out/lock for an hour"
+    [ ! -f "$out/complete" ] || exit 0
+    step "building the cluster's programs (once; about 10 minutes on 2 cores if Go's cache is cold)"
+    go_program kube "$out"
+    go_program coredns "$out"
+    build_helm "$out"
+    ln -sf kube "$out/kubectl"
+    gcc -static -Os -s -o "$out/pause" "$embedded/pause.c"
+    python3 "$embedded/pause_image.py" "$out/pause" "$out/pause.tar"
+    touch "$out/complete"
+    step "programs are in $out"
+  ) 9> "$out/lock"
+  echo "$out"
+}
+
+go_program() { # folder, output folder
+  (cd "$embedded/$1" && CGO_ENABLED=0 heartbeat "$1" go build -trimpath -o "$2/$1.tmp" \
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes" .)
+  mv "$2/$1.tmp" "$2/$1"
+}
+
+build_helm() { # output folder  -- the flags keep `helm template` from believing in Kubernetes 1.20
+  local chartutil=helm.sh/helm/v3/pkg/chartutil version=helm.sh/helm/v3/internal/version.version minor=${kubernetes#1.}
+  GOBIN=$1 CGO_ENABLED=0 heartbeat helm go install -trimpath \
+    -ldflags "-s -w -X $chartutil.k8sVersionMajor=1 -X $chartutil.k8sVersionMinor=${minor%%.*} -X $version=v$helm" \
+    "helm.sh/helm/v3/cmd/helm@v$helm"
+}
+
+heartbeat() { # what, command…  -- runs it and says every 30 s that it still goes on
+  local what=$1 begin=$SECONDS next=$((SECONDS + 30)) pid; shift
+  mkdir -p "$cache/log"
+  "$@" > "$cache/log/build-$what.log" 2>&1 & pid=$!
+  while kill -0 "$pid" 2> /dev/null; do
+    sleep .5
+    if [ $SECONDS -ge $next ]; then next=$((SECONDS + 30)); step "… still building $what"; fi
+  done
+  if ! wait "$pid"; then
+    tail -n 20 "$cache/log/build-$what.log" >&2
+    die "building $what failed; all of its output: $cache/log/build-$what.log"
+  fi
+  step "built $what in $((SECONDS - begin)) s"
+}

@@ -1,0 +1,96 @@
+"""Parts of specs and statuses that several kinds share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from tidemill.api.base import Digest, ObjectName, Quantity, Time
+from tidemill.contract.base import Document
+from tidemill.contract.markers import cel, list_atomic, rules
+
+
+class GPU(Document):
+    """Accelerators of the pod."""
+
+    count: int = Field(default=1, ge=1, le=64)
+    resource_name: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9_.-]+$", max_length=128)
+    """The extended resource to ask for: nvidia.com/gpu, amd.com/gpu, nvidia.com/mig-1g.10gb …"""
+
+
+class Resources(Document):
+    """What the pod asks for; memory is request and limit, cpu only the request (a limit would throttle)."""
+
+    cpu: Quantity = "500m"
+    memory: Quantity = "1Gi"
+    gpu: GPU | None = None
+
+
+class Toleration(Document):
+    """A toleration, as in a pod's spec."""
+
+    key: str | None = Field(default=None, max_length=316)
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str | None = Field(default=None, max_length=63)
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class NodePlacement(Document):
+    """Where the pod may run."""
+
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default={}, max_length=32)
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=16, json_schema_extra=list_atomic())
+    priority_class_name: str | None = Field(default=None, max_length=253)
+
+
+class JobOptions(Document):
+    """How Kubernetes runs the Job."""
+
+    backoff_limit: int = Field(default=3, ge=0, le=100)
+    """Retries after failures that are not the user's fault; evictions and preemptions do not count."""
+    active_deadline_seconds: int | None = Field(default=None, ge=1)
+    ttl_seconds_after_finished: int | None = Field(default=3600, ge=0)
+    """The Job is removed so many seconds after its end; the result stays in status."""
+
+
+class ModelSelector(Document):
+    """A model by a fixed version, or by the stage that a version holds."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!(has(self.version) && has(self.stage))", "set version or stage, not both", field=".stage"),
+            cel("has(self.version) || has(self.stage)", "set version or stage"),
+        )
+    )
+
+    name: ObjectName
+    """The model: `spec.model` of its ModelVersions."""
+    version: int | None = Field(default=None, ge=1)
+    stage: Literal["Staging", "Production"] | None = None
+
+
+class ArtifactStatus(Document):
+    """An artifact in the store."""
+
+    uri: str = Field(max_length=1024)
+    digest: Digest
+
+
+class VersionReference(Document):
+    """A model version, named in a status."""
+
+    name: str
+    version: int
+
+
+class Transition(Document):
+    """One entry of a transition log."""
+
+    at: Time
+    from_: str = Field(alias="from", default="")
+    to: str
+    reason: str
+    """Why: `Requested`, `Promoted`, `Superseded`, …"""
+    by: str = ""
+    """Who: `spec.stage`, or the DriftPolicy that promoted."""

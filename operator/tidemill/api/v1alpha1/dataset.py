@@ -1,0 +1,82 @@
+"""Dataset: versioned, checked and profiled tables."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field
+
+from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, Resource, Status, Time
+from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
+from tidemill.contract.base import Document
+from tidemill.contract.data import Expectation, Input, ProfileOptions, RandomSplit, Split, Transform
+from tidemill.contract.markers import list_atomic, list_map, rules
+from tidemill.contract.results import ColumnInfo, ExpectationResult, Progress
+
+
+class DatasetSpec(Document):
+    """What the data is made of and what must hold of it. Every change of the spec makes a new immutable version."""
+
+    model_config = ConfigDict(json_schema_extra=rules())
+
+    inputs: tuple[Input, ...] = Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))
+    """Named tables. Without a transform they are appended by column name: the first one says which columns there are."""
+    transform: Transform | None = None
+    expectations: tuple[Expectation, ...] = Field(default=(), max_length=64, json_schema_extra=list_map("name"))
+    split: Split = Split(random=RandomSplit())
+    profile: ProfileOptions = ProfileOptions()
+    resources: Resources = Resources()
+    placement: NodePlacement = NodePlacement()
+    job: JobOptions = JobOptions()
+    suspend: bool = False
+    """No new version is prepared while this is true; a running Job is suspended."""
+
+
+class DatasetVersion(Document):
+    """One immutable version."""
+
+    digest: Digest
+    uri: str
+    generation: int
+    rows: int
+    prepared_at: Time
+
+
+class DatasetStatus(Status):
+    """The newest version and how it came about. Condition types: Ready, Reconciling, Stalled, ExpectationsMet."""
+
+    digest: Digest | None = None
+    uri: str | None = None
+    """Folder of the newest version."""
+    rows: int | None = None
+    split_rows: dict[str, int] = {}
+    column_count: int | None = None
+    columns: tuple[ColumnInfo, ...] = Field(default=(), max_length=20, json_schema_extra=list_atomic())
+    """The first columns, each with a few words of its profile."""
+    profile_uri: str | None = None
+    expectations: tuple[ExpectationResult, ...] = Field(default=(), max_length=64, json_schema_extra=list_atomic())
+    versions: tuple[DatasetVersion, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
+    """The newest ten versions, newest first."""
+    job_name: str | None = None
+    progress: Progress | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+
+
+class Dataset(Resource[DatasetSpec, DatasetStatus]):
+    """A Dataset turns raw inputs into an immutable, content-addressed version: parquet by split, a profile, a manifest."""
+
+    NAMES: ClassVar[Names] = Names(
+        kind="Dataset",
+        plural="datasets",
+        singular="dataset",
+        short=("tmds",),
+        columns=(
+            *READY_COLUMNS,
+            Column("Rows", ".status.rows", "integer"),
+            Column("Columns", ".status.columnCount", "integer"),
+            Column("Digest", ".status.digest", priority=1),
+            AGE_COLUMN,
+        ),
+    )
+    status: DatasetStatus = DatasetStatus()

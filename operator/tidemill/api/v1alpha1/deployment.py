@@ -1,0 +1,133 @@
+"""Deployment: a model in use, online, in batch or at the edge."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Names, ObjectName, Resource, Status, Time
+from tidemill.api.v1alpha1.common import (
+    ArtifactStatus,
+    JobOptions,
+    ModelSelector,
+    NodePlacement,
+    Resources,
+    Transition,
+    VersionReference,
+)
+from tidemill.contract.base import Document
+from tidemill.contract.markers import cel, list_atomic, rules
+
+
+class Online(Document):
+    """The model answers requests from a pool of servers."""
+
+    pool: ObjectName
+    replicas: int = Field(default=1, ge=1, le=100)
+    """Server pods of the pool that hold the model."""
+    variant: str = Field(default="original", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
+    """An optimised variant to serve when the version has one that was accepted, or `original`."""
+    sampling_percent: float = Field(default=10.0, ge=0, le=100)
+    """Share of the requests that are sampled for the inference log and for drift."""
+
+
+class Batch(Document):
+    """A dataset is scored to parquet by a Job; again when the model's version or the dataset's changes."""
+
+    dataset: ObjectName
+    splits: tuple[Literal["train", "validation", "test"], ...] = Field(
+        default=("train", "validation", "test"), min_length=1, max_length=3, json_schema_extra=list_atomic()
+    )
+    resources: Resources = Resources()
+    placement: NodePlacement = NodePlacement()
+    job: JobOptions = JobOptions()
+
+
+class Edge(Document):
+    """A bundle for devices is published to the store whenever the model's version changes."""
+
+    export: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
+    """The name of one of the version's exports."""
+    resources: Resources = Resources()
+    job: JobOptions = JobOptions()
+
+
+class DeploymentSpec(Document):
+    """Which model is used, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("self.mode != 'Online' || has(self.online)", "mode Online needs online", field=".online"),
+            cel("self.mode != 'Batch' || has(self.batch)", "mode Batch needs batch", field=".batch"),
+            cel("self.mode != 'Edge' || has(self.edge)", "mode Edge needs edge", field=".edge"),
+            cel("self.mode == 'Online' || !has(self.online)", "online has no effect in this mode", field=".online"),
+            cel("self.mode == 'Batch' || !has(self.batch)", "batch has no effect in this mode", field=".batch"),
+            cel("self.mode == 'Edge' || !has(self.edge)", "edge has no effect in this mode", field=".edge"),
+            cel("self.mode == oldSelf.mode", "mode is immutable: create a new Deployment", field=".mode"),
+        )
+    )
+
+    model: ModelSelector
+    mode: Literal["Online", "Batch", "Edge"] = "Online"
+    online: Online | None = None
+    batch: Batch | None = None
+    edge: Edge | None = None
+
+
+class Endpoints(Document):
+    """Where clients reach the model: Open Inference Protocol (KServe v2)."""
+
+    http: str = ""
+    grpc: str = ""
+
+
+class DeploymentStatus(Status):
+    """What serves and where. Condition types: Ready, Reconciling, Stalled, Available (something answers), VariantServed."""
+
+    model_version: VersionReference | None = None
+    """The version that was chosen."""
+    serving: VersionReference | None = None
+    """The version that answers (Online), was scored with (Batch) or published (Edge)."""
+    variant: str | None = None
+    endpoints: Endpoints | None = None
+    replicas: int = 0
+    """Placements that are loaded with the chosen version."""
+    output: ArtifactStatus | None = None
+    """Scores or bundle."""
+    output_rows: int | None = None
+    job_name: str | None = None
+    transitions: tuple[Transition, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
+    """Which version served since when, newest first."""
+    updated_at: Time | None = None
+
+
+class Deployment(Resource[DeploymentSpec, DeploymentStatus]):
+    """A Deployment follows a model by version or stage and serves it online, in batch or at the edge.
+
+    It shares its kind with apps/v1: say `kubectl get tmdep`.
+    """
+
+    NAMES: ClassVar[Names] = Names(
+        kind="Deployment",
+        plural="deployments",
+        singular="deployment",
+        short=("tmdep",),
+        columns=(
+            *READY_COLUMNS,
+            Column("Mode", ".spec.mode"),
+            Column("Model", ".spec.model.name"),
+            Column("Serving", ".status.serving.version", "integer"),
+            Column("Variant", ".status.variant", priority=1),
+            Column("URL", ".status.endpoints.http", priority=1),
+            AGE_COLUMN,
+        ),
+        rules=(
+            cel(
+                "self.spec.mode != 'Online' || size(self.metadata.name) <= 53",
+                "the name of an online Deployment has at most 53 characters: a Service is named after it",
+                field=".metadata.name",
+            ),
+        ),
+    )
+    status: DeploymentStatus = DeploymentStatus()

@@ -1,0 +1,110 @@
+"""TrainingRun: one training, from a dataset version to a model version."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, ObjectName, Resource, Status, Time
+from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources, VersionReference
+from tidemill.api.v1alpha1.modelversion import ModelTemplate
+from tidemill.contract.base import Document
+from tidemill.contract.markers import cel, check_exactly_one, exactly_one, immutable, list_atomic, rules
+from tidemill.contract.results import Progress
+from tidemill.contract.training import Checkpoint, ContainerTrainer, Gate, TabularTrainer
+
+
+class DatasetReference(Document):
+    """The Dataset to train on: the version that is newest when the run starts, or a fixed one."""
+
+    name: ObjectName
+    digest: Digest | None = None
+
+
+class Trainer(Document):
+    """What trains."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(exactly_one("tabularRegression", "tabularClassification", "container"))
+    )
+
+    tabular_regression: TabularTrainer | None = None
+    tabular_classification: TabularTrainer | None = None
+    container: ContainerTrainer | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        check_exactly_one(self, "tabular_regression", "tabular_classification", "container")
+        return self
+
+
+class TrainingRunSpec(Document):
+    """What is trained on what. Dataset, trainer and model cannot change once the run exists: a run is a record."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.trainer.container) || !has(self.checkpoint)",
+                "checkpoint has no effect on a container trainer: it keeps its own checkpoints",
+                field=".checkpoint",
+            ),
+            cel("has(self.checkpoint) == has(oldSelf.checkpoint)", "checkpoint is immutable: create a new TrainingRun"),
+        )
+    )
+
+    dataset: Annotated[DatasetReference, Field(json_schema_extra=rules(immutable("dataset")))]
+    model: Annotated[ModelTemplate, Field(json_schema_extra=rules(immutable("model")))]
+    trainer: Annotated[Trainer, Field(json_schema_extra=rules(immutable("trainer")))]
+    checkpoint: Annotated[Checkpoint | None, Field(json_schema_extra=rules(immutable("checkpoint")))] = None
+    gates: Annotated[
+        tuple[Gate, ...],
+        Field(max_length=16, json_schema_extra=rules(immutable("gates"), x_kubernetes_list_type="atomic")),
+    ] = ()
+    resources: Resources = Resources(cpu="1", memory="2Gi")
+    placement: NodePlacement = NodePlacement()
+    job: JobOptions = JobOptions()
+    suspend: bool = False
+    """The Job is created suspended, or suspended while it runs; with a queue, Kueue decides instead."""
+    queue_name: ObjectName | None = None
+    """A Kueue LocalQueue: the Job carries its label and starts suspended until Kueue admits it."""
+
+
+class TrainingRunStatus(Status):
+    """Where the run is. Condition types: Ready, Reconciling, Stalled."""
+
+    dataset_digest: Digest | None = None
+    dataset_uri: str | None = None
+    """The version that is trained on, fixed when the run starts."""
+    job_name: str | None = None
+    attempts: int = 0
+    """Pods that were started."""
+    progress: Progress | None = None
+    metrics: dict[str, dict[str, float]] = {}
+    """By split and metric, when the run has finished."""
+    artifact_uri: str | None = None
+    artifact_digest: Digest | None = None
+    model_version: VersionReference | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    warnings: tuple[str, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
+
+
+class TrainingRun(Resource[TrainingRunSpec, TrainingRunStatus]):
+    """A TrainingRun trains one model on one dataset version by a Job, and leaves a ModelVersion."""
+
+    NAMES: ClassVar[Names] = Names(
+        kind="TrainingRun",
+        plural="trainingruns",
+        singular="trainingrun",
+        short=("tmrun",),
+        columns=(
+            *READY_COLUMNS,
+            Column("Model", ".spec.model.name"),
+            Column("Version", ".status.modelVersion.version", "integer"),
+            Column("Epoch", ".status.progress.epoch", "integer"),
+            Column("Loss", ".status.progress.loss", "number", priority=1),
+            AGE_COLUMN,
+        ),
+    )
+    status: TrainingRunStatus = TrainingRunStatus()

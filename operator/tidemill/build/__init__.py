@@ -1,0 +1,1 @@
+"""Pure builders of child manifests: one child kind a file, plain dicts, no I/O, no clock."""

@@ -1,0 +1,69 @@
+"""Triggers: when an object changes, which of our resources must be reconciled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tidemill.contract.names import GROUP, LABEL_JOB, LABEL_POOL
+from tidemill.reconcile.observed import Observed
+from tidemill.reconcile.plan import Key
+
+OUR_KINDS = frozenset(
+    {"Dataset", "TrainingRun", "ModelVersion", "Deployment", "DriftPolicy", "ServingPool", "ModelPlacement"}
+)
+RECONCILED_KINDS = OUR_KINDS - {"ModelPlacement"}
+"""A placement is carried out by its pod's agent; the operator only makes and reads it."""
+
+
+def _is_ours(obj: Mapping[str, Any]) -> bool:
+    return obj.get("kind") in OUR_KINDS and str(obj.get("apiVersion", "")).startswith(f"{GROUP}/")
+
+
+def triggered(obj: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
+    """The keys to reconcile after a change of `obj`, itself included; duplicates are possible."""
+    meta = obj["metadata"]
+    namespace, name, spec = meta.get("namespace", ""), meta["name"], obj.get("spec") or {}
+    if _is_ours(obj) and obj["kind"] in RECONCILED_KINDS:
+        yield Key(kind=obj["kind"], namespace=namespace, name=name)
+    for owner in meta.get("ownerReferences", ()):
+        if owner.get("controller") and owner.get("kind") in RECONCILED_KINDS:
+            yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+    if _is_ours(obj):
+        yield from _dependents(obj["kind"], namespace, name, spec, observed)
+    elif obj["kind"] == "Pod":
+        labels = meta.get("labels") or {}
+        if job := observed.get("Job", namespace, labels.get(LABEL_JOB, "")):
+            for owner in job["metadata"].get("ownerReferences", ()):
+                if owner.get("kind") in RECONCILED_KINDS:
+                    yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+        if pool := labels.get(LABEL_POOL):
+            yield Key(kind="ServingPool", namespace=namespace, name=pool)
+            yield from _keys(observed, "Deployment", namespace, "pool", pool)
+
+
+def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
+    match kind:
+        case "Dataset":
+            for dependent in ("Dataset", "TrainingRun", "Deployment"):
+                yield from _keys(observed, dependent, namespace, "dataset", name)
+        case "ModelVersion":
+            model = spec.get("model", "")
+            for dependent in ("ModelVersion", "Deployment", "TrainingRun"):
+                yield from _keys(observed, dependent, namespace, "model", model)
+            for deployment in observed.select("Deployment", namespace, "model", model):
+                yield from _keys(observed, "DriftPolicy", namespace, "deployment", deployment["metadata"]["name"])
+        case "Deployment":
+            yield from _keys(observed, "DriftPolicy", namespace, "deployment", name)
+        case "ServingPool":
+            yield from _keys(observed, "Deployment", namespace, "pool", name)
+        case "ModelPlacement":
+            yield Key(kind="Deployment", namespace=namespace, name=spec.get("deployment", ""))
+            yield Key(kind="ServingPool", namespace=namespace, name=spec.get("pool", ""))
+        case _:
+            return
+
+
+def _keys(observed: Observed, kind: str, namespace: str, facet: str, value: str) -> Iterator[Key]:
+    for found in observed.select(kind, namespace, facet, value):
+        yield Key(kind=kind, namespace=namespace, name=found["metadata"]["name"])
