@@ -12,6 +12,10 @@ from pydantic import BaseModel
 
 JsonSchema = dict[str, Any]
 
+VALIDATIONS = "x-kubernetes-validations"
+LIST_TYPE = "x-kubernetes-list-type"
+_EXACTLY_ONE = ".filter(x, x).size() == 1"
+
 
 def cel(rule: str, message: str, *, field: str | None = None, reason: str | None = None) -> JsonSchema:
     """One entry of x-kubernetes-validations (KEP-2876). `field` is a JSON path relative to the marked schema."""
@@ -28,7 +32,7 @@ def rules(*entries: JsonSchema, **extra: Any) -> Callable[[JsonSchema], None]:
 
     def add(schema: JsonSchema) -> None:
         if entries:
-            schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), *entries]
+            schema[VALIDATIONS] = [*schema.get(VALIDATIONS, []), *entries]
         for key, value in extra.items():
             schema[key.replace("_", "-")] = value
 
@@ -38,7 +42,12 @@ def rules(*entries: JsonSchema, **extra: Any) -> Callable[[JsonSchema], None]:
 def exactly_one(*fields: str) -> JsonSchema:
     """A CEL rule: exactly one of these optional fields is set."""
     has = ", ".join(f"has(self.{f})" for f in fields)
-    return cel(f"[{has}].filter(x, x).size() == 1", f"set exactly one of: {', '.join(fields)}")
+    return cel(f"[{has}]{_EXACTLY_ONE}", f"set exactly one of: {', '.join(fields)}")
+
+
+def is_union(schema: JsonSchema) -> bool:
+    """Whether a schema is a union: exactly one of its fields is set."""
+    return any(_EXACTLY_ONE in rule["rule"] for rule in schema.get(VALIDATIONS, ()))
 
 
 def at_most_one(*fields: str) -> JsonSchema:

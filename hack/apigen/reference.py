@@ -1,0 +1,5 @@
+"""The API reference."""
+
+
+def files() -> dict[str, str]:
+    return {}
