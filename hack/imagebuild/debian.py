@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from .python import compile_tree
 from .store import HOME, BuildError, say
 
 SKIP = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/lintian/*", "./usr/share/locale/*", "./usr/share/info/*")
@@ -25,6 +27,7 @@ class Packages:
     base: bool = False
     paths: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    compiled: bool = False
 
     def check(self) -> None:
         """Refuse early on a machine that cannot do it."""
@@ -35,7 +38,7 @@ class Packages:
     def key(self) -> str:
         """The packages' exact versions, and what is done with them."""
         files = sorted(f"{name} {digest}" for name, digest, _ in self._listing())
-        text = [*files, self.base, self.paths, self.drop, SKIP, PASSWD, GROUP]
+        text = [*files, self.base, self.paths, self.drop, self.compiled, SKIP, PASSWD, GROUP]
         return hashlib.sha256(repr(text).encode()).hexdigest()
 
     def stage(self, root: Path) -> None:
@@ -57,7 +60,12 @@ class Packages:
             _keep_only(root, self.paths)
         for pattern in self.drop:
             for path in root.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        if self.compiled:
+            compile_tree(root)
         if self.base:
             _complete_base(root)
             return
@@ -70,18 +78,31 @@ class Packages:
                     path.rmdir()
 
     def _listing(self) -> list[tuple[str, str, int]]:
+        """Name, hash and size of each package's file; asking apt takes seconds, so the answer is kept while its lists last."""
+        lists = sorted((path.name, path.stat().st_mtime_ns) for path in Path("/var/lib/apt/lists").glob("*_*"))
+        note = HOME / "debs" / f"listing-{hashlib.sha256(repr((self.names, lists)).encode()).hexdigest()[:16]}.json"
+        if note.exists():
+            return [(name, digest, size) for name, digest, size in json.loads(note.read_text())]
         command = ["apt-get", "-qq", "download", "--print-uris", *self.names]
-        for attempt in (1, 2):
-            run = subprocess.run(command, capture_output=True, text=True)
-            if run.returncode == 0:
-                break
-            if attempt == 1 and os.geteuid() == 0:
-                say("apt-get update")
-                subprocess.run(["apt-get", "-qq", "update"], capture_output=True)
-        else:
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode and os.geteuid() == 0:
+            say("apt-get update")
+            subprocess.run(["apt-get", "-qq", "update"], capture_output=True)
+            return self._again(command)
+        return self._parse(run, note)
+
+    def _again(self, command: list[str]) -> list[tuple[str, str, int]]:
+        return self._parse(subprocess.run(command, capture_output=True, text=True), None)
+
+    def _parse(self, run: subprocess.CompletedProcess[str], note: Path | None) -> list[tuple[str, str, int]]:
+        if run.returncode:
             raise BuildError(f"apt-get knows no such packages: {run.stderr.strip()}\n  try: apt-get update")
         found = re.findall(r"^'[^']+' (\S+) (\d+) (\S+)$", run.stdout, re.M)
-        return [(name, digest, int(size)) for name, size, digest in found]
+        listing = [(name, digest, int(size)) for name, size, digest in found]
+        if note:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(listing))
+        return listing
 
     def _download(self) -> list[Path]:
         folder = HOME / "debs"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import trim as trimming
 from .store import REPO, BuildError
 
 SITE = "usr/local/lib/python3.11/dist-packages"  # on the path of Debian's Python by itself
@@ -30,25 +31,28 @@ for file in files:
 
 @dataclass(frozen=True)
 class Requirements:
-    """Locked requirements, without those that a lower layer has; `drop`: patterns of what is not needed at run time."""
+    """Locked requirements, without those that a lower layer has; `trim`: the file that says what to leave out.
+
+    `program`: the one program of its wheels to keep, and nothing else of them. `after` changes the installed folder; `after_sources` are the files that it depends on.
+    """
 
     file: str
     without: str = ""
-    drop: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    trim: str = ""
+    program: str = ""
     after: Callable[[Path], None] | None = None
     after_sources: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse early if a file is missing."""
-        for name in filter(None, (self.file, self.without)):
+        for name in filter(None, (self.file, self.without, self.trim, *self.after_sources)):
             if not (REPO / name).exists():
-                raise BuildError(f"{name} is missing: run hack/lock")
+                raise BuildError(f"{name} is missing (requirements are written by hack/lock)")
 
     def key(self) -> str:
         """The locked lines and everything else that shapes the folder."""
         extra = [(REPO / name).read_text() for name in self.after_sources]
-        return _hash([self._lines(), self.drop, self.only, extra, _COMPILE, sys.version])
+        return _hash([self._lines(), self.program, self._patterns(), trimming.ALWAYS, extra, _COMPILE, sys.version])
 
     def stage(self, root: Path) -> None:
         """Install into `root`, trim, compile."""
@@ -58,19 +62,21 @@ class Requirements:
         lock.write_text(self._lines())
         # `after` may change files in place, which must not reach the package manager's cache through a hard link
         link = "copy" if self.after else "hardlink"
-        command = [UV, "pip", "install", "-q", "--no-config", "--python", sys.executable, "--target", site, "--no-deps"]
-        command += ["--require-hashes", "--no-compile-bytecode", f"--link-mode={link}", "-r", lock]
-        run = subprocess.run(command, capture_output=True, text=True)
-        if run.returncode:
-            raise BuildError(f"uv could not install {self.file}:\n{run.stderr.strip()}")
+        install(lock, site, f"--link-mode={link}")
         lock.unlink()
+        if self.program:
+            place = root / "usr/local/bin" / self.program
+            place.parent.mkdir()
+            shutil.copy(site / "bin" / self.program, place)
+            shutil.rmtree(root / "usr/local/lib")
+            return
         if self.after:
             self.after(site)
-        # scripts name this machine's Python, and records their hashes
-        for pattern in ("bin", ".lock", "*.dist-info/RECORD", "*.dist-info/uv_cache.json", *self.drop):
-            for path in site.glob(pattern):
-                remove(path)
+        trimming.trim(self._patterns(), site)
         compile_tree(root)
+
+    def _patterns(self) -> list[str]:
+        return trimming.read(REPO / self.trim) if self.trim else []
 
     def _lines(self) -> str:
         entries = _entries(self.file)
@@ -78,8 +84,7 @@ class Requirements:
         for name, lines in skip.items():
             if name in entries and entries[name] != lines:
                 raise BuildError(f"{self.file} and {self.without} lock different versions of {name}: run hack/lock")
-        chosen = {name: text for name, text in entries.items() if name not in skip and (not self.only or name in self.only)}
-        return "".join(chosen.values())
+        return "".join(text for name, text in entries.items() if name not in skip)
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,13 @@ def tree(top: Path) -> list[Path]:
     return sorted(path for path in found if "__pycache__" not in path.parts and path.suffix != ".pyc")
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a folder."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    elif path.exists() or path.is_symlink():
-        path.unlink()
+def install(lock: Path, site: Path, *options: str) -> None:
+    """Install locked requirements into a folder, and nothing that they do not name."""
+    command = [UV, "pip", "install", "-q", "--no-config", "--python", sys.executable, "--target", site, "--no-deps"]
+    command += ["--require-hashes", "--no-compile-bytecode", *options, "-r", lock]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode:
+        raise BuildError(f"uv could not install {lock}:\n{run.stderr.strip()}")
 
 
 def compile_tree(root: Path) -> None:

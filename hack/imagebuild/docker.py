@@ -1,0 +1,49 @@
+"""Build by a Docker daemon where one answers: the ordinary Dockerfiles, with the repository as their context."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+
+from .recipes import REPOSITORY
+from .store import REPO, BuildError, Image, remember_image, say
+
+
+@functools.cache
+def wanted() -> bool:
+    """Whether images come from Docker: as TIDEMILL_IMAGES says, else if a daemon answers."""
+    choice = os.environ.get("TIDEMILL_IMAGES", "")
+    if choice not in ("", "docker", "packages"):
+        raise BuildError(f"TIDEMILL_IMAGES={choice!r}: it can be docker or packages")
+    if choice:
+        return choice == "docker"
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "version"], capture_output=True, timeout=20).returncode == 0
+
+
+def build(name: str) -> Image:
+    """Build images/<name>/Dockerfile; the tag is the beginning of the image's id."""
+    file = REPO / "images" / name / "Dockerfile"
+    if not file.exists():
+        raise BuildError(f"{file.relative_to(REPO)} does not exist")
+    say(f"{name}: docker build")
+    repository = f"{REPOSITORY}/{name}"
+    run = subprocess.run(
+        ["docker", "build", "--quiet", "--file", file, "--tag", f"{repository}:build", REPO],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "1"},
+    )
+    if run.returncode:
+        raise BuildError(f"docker build of {name} failed:\n{run.stderr.strip()[-4000:]}")
+    digest = run.stdout.strip()
+    tag = digest.removeprefix("sha256:")[:12]
+    subprocess.run(["docker", "tag", f"{repository}:build", f"{repository}:{tag}"], check=True)
+    # without a registry an image has no repository digest: the tag alone, made of the image's id, fixes it
+    image = Image(name, repository, tag, "", 0, digest, ())
+    remember_image(image)
+    say(f"built {image.reference}")
+    return image
