@@ -1,0 +1,107 @@
+"""The Job that runs one task: one object, named after the task, so that two creators cannot start it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
+from tidemill.build.metadata import metadata, owner_labels
+from tidemill.build.pod import place, pod_security, task_volumes, worker_container
+from tidemill.build.settings import BuildSettings
+from tidemill.contract.exitcodes import USER_CODES
+from tidemill.contract.names import ANNOTATION_TASK, LABEL_QUEUE, LABEL_TASK, TASK_CONTAINER, child_name
+from tidemill.contract.tasks import BaseTask, ObjectRef
+
+Manifest = dict[str, Any]
+
+MINIMUM_TTL = 60
+"""Seconds that a finished Job stays at least: its result must be read before it goes."""
+
+
+def job_name(owner: ObjectRef, what: str, task: BaseTask) -> str:
+    """The Job's name: deterministic, and another one for another task."""
+    return child_name(owner.name, what, task.task_id)
+
+
+def task_job(
+    *,
+    owner: ObjectRef,
+    what: str,
+    task: BaseTask,
+    image: str,
+    resources: Resources,
+    options: JobOptions,
+    settings: BuildSettings,
+    placement: NodePlacement | None = None,
+    labels: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    suspend: bool = False,
+    queue_name: str | None = None,
+    init_containers: Sequence[Manifest] = (),
+    annotations: Mapping[str, str] | None = None,
+) -> Manifest:
+    """The Job of a task, to be given to the driver as `Child(manifest=…, mode="create")`.
+
+    `what` says in a word what the Job does (`prepare`, `train`, `verify`) and is part of its name. `secrets` are mounted
+    under /etc/tidemill/secrets. `annotations` map further pod annotations (tasks of init containers) to their text; each
+    is a file in /etc/tidemill named after the annotation's last part. With `queue_name` the Job starts suspended and Kueue
+    alone resumes it.
+    """
+    extra = dict(annotations or {})
+    all_labels = owner_labels(owner, {LABEL_TASK: type(task).__name__, **(labels or {})})
+    container = worker_container(
+        name=TASK_CONTAINER, image=image, resources=resources, settings=settings, namespace=owner.namespace
+    )
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "serviceAccountName": settings.worker_service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [container],
+        "volumes": task_volumes(secrets=secrets, task_annotations=[(a, a.rpartition("/")[2]) for a in extra]),
+    }
+    if init_containers:
+        pod["initContainers"] = list(init_containers)
+    if settings.images.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
+    place(pod, placement or NodePlacement())
+    spec: Manifest = {
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimit": options.backoff_limit,
+        "podFailurePolicy": failure_policy([c["name"] for c in (*init_containers, container)]),
+        "suspend": suspend or queue_name is not None,
+        "template": {
+            "metadata": {
+                "labels": {**settings.pod_labels, **all_labels},
+                "annotations": {ANNOTATION_TASK: task.to_json(), **extra},
+            },
+            "spec": pod,
+        },
+    }
+    if options.active_deadline_seconds is not None:
+        spec["activeDeadlineSeconds"] = options.active_deadline_seconds
+    if options.ttl_seconds_after_finished is not None:
+        spec["ttlSecondsAfterFinished"] = max(options.ttl_seconds_after_finished, MINIMUM_TTL)
+    job_labels = {**all_labels, LABEL_QUEUE: queue_name} if queue_name else all_labels
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(name=job_name(owner, what, task), namespace=owner.namespace, labels=job_labels),
+        "spec": spec,
+    }
+
+
+def failure_policy(containers: Sequence[str]) -> Manifest:
+    """Disruptions do not count; exit codes that blame the user's input fail the Job at once; all else is retried."""
+    blame = [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": name, "operator": "In", "values": list(USER_CODES)},
+        }
+        for name in containers
+    ]
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    return {"rules": [disrupted, *blame]}
