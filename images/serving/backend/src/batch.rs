@@ -4,7 +4,6 @@ use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
 use std::ffi::c_char;
 use std::ptr::NonNull;
 
-use crate::datatypes::DataType;
 use crate::error::Result;
 use crate::graph::TensorSpec;
 use crate::model::ModelState;
@@ -109,6 +108,7 @@ fn feed<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datatypes::DataType;
 
     #[test]
     fn joined_bytes_are_in_order_and_aligned() {

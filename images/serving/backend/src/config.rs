@@ -17,25 +17,17 @@ pub struct IoConfig {
 pub struct ModelConfig {
     /// 0: the model does not batch, shapes are complete. Above 0: shapes have a first dimension that `dims` lacks.
     pub max_batch_size: i64,
-    pub filename: String,
     pub inputs: Vec<IoConfig>,
     pub outputs: Vec<IoConfig>,
     /// Sequence batching adds control inputs that `input` does not list.
     pub has_controls: bool,
 }
 
-pub const DEFAULT_FILENAME: &str = "model.onnx";
-
 impl ModelConfig {
     pub fn parse(json: &Json) -> Result<Self> {
         refuse_unsupported(json)?;
-        let filename = match json.get("default_model_filename").and_then(Json::as_str) {
-            Some(name) if !name.is_empty() => name,
-            _ => DEFAULT_FILENAME,
-        };
         Ok(Self {
             max_batch_size: integer(json.get("max_batch_size")).unwrap_or(0),
-            filename: filename.to_owned(),
             inputs: parse_all(json, "input")?,
             outputs: parse_all(json, "output")?,
             has_controls: json.get("sequence_batching").is_some(),
@@ -112,13 +104,11 @@ mod tests {
     fn reads_what_triton_sends() {
         let config = ModelConfig::parse(&json!({
             "max_batch_size": 8,
-            "default_model_filename": "",
             "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1", 4]}],
             "output": [{"name": "y", "data_type": "TYPE_STRING", "dims": [1], "reshape": {}}],
         }))
         .unwrap();
         assert_eq!(config.max_batch_size, 8);
-        assert_eq!(config.filename, "model.onnx");
         assert_eq!(config.inputs[0].dims, vec![-1, 4]);
         assert_eq!(config.outputs[0].datatype, DataType::Bytes);
         assert!(config.outputs[0].dims.is_empty());

@@ -68,7 +68,7 @@ fn work(shared: &Shared, tap: Option<&Tap>) {
             }
         }
         if shared.trim.swap(false, Ordering::AcqRel) {
-            trim_at = Some(Instant::now() + TRIM_PAUSE);
+            trim_at.get_or_insert_with(|| Instant::now() + TRIM_PAUSE);
         } else if trim_at.is_some_and(|due| Instant::now() >= due) {
             trim_at = None;
             // SAFETY: a plain call into the C library, safe from any thread.

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::autocomplete;
 use crate::backend::{read_message, BackendState};
-use crate::config::{ModelConfig, DEFAULT_FILENAME};
+use crate::config::ModelConfig;
 use crate::error::{check, log, text, Failure, Result};
 use crate::ffi;
 use crate::graph::Graph;
@@ -16,6 +16,8 @@ use crate::options::Options;
 use crate::session;
 use crate::tap::ModelTap;
 use crate::validate;
+
+const DEFAULT_FILENAME: &str = "model.onnx";
 
 pub struct ModelState {
     pub name: String,
