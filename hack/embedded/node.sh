@@ -6,6 +6,7 @@ set -euo pipefail
 # shellcheck source=hack/embedded/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 network
+umask 022
 cd "$state"
 
 run() { local program=$1; shift; "$@" > "$logs/$program.log" 2>&1 < /dev/null & }

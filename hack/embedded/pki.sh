@@ -37,7 +37,7 @@ Y
 
 pki() { # in $state
   mkdir -p pki && cd pki
-  umask 077
+  local mask; mask=$(umask); umask 077
   authority ca
   authority front-ca
   openssl ecparam -name prime256v1 -genkey -noout -out sa.key
@@ -56,5 +56,6 @@ DNS:kubernetes.default.svc.cluster.local,DNS:localhost,IP:10.96.0.1,IP:$node,IP:
     kubeconfig $c $c.conf
   done
   cp admin.conf "$dir/kubeconfig"
+  umask "$mask"
   cd ..
 }

@@ -27,7 +27,7 @@ up() {
   wait_for 90 "the node" bash -c "kubectl get node node | grep -qw Ready"
   wait_for 30 "the default service account" kubectl get serviceaccount default
   wait_for 30 "DNS" nsenter -t "$(node_init "$(alive)")" -n curl -sf http://127.0.0.1:8181/ready
-  step "ready: Kubernetes $kubernetes"
+  step "cluster $name is up: Kubernetes $kubernetes"
 }
 
 choose_network() { # the first /30 from a start that depends on the folder, so that clusters lie beside each other
@@ -81,5 +81,5 @@ wait_for() { # seconds, what, command…
     [ $SECONDS -lt $end ] || die "$what: not ready in time; see $logs"
     sleep .2
   done
-  step "$what is ready"
+  step "ready: $what"
 }
