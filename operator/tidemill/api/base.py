@@ -51,11 +51,17 @@ class Condition(Document):
     """One condition, as in metav1.Condition."""
 
     type: str = Field(min_length=1, max_length=63)
+    """What it is about."""
     status: Literal["True", "False", "Unknown"]
+    """True, False, or Unknown."""
     reason: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=64)
+    """A constant; see docs/reference/reasons.md."""
     message: str = Field(default="", max_length=1024)
+    """The reason in words, with the way out."""
     last_transition_time: Time
+    """When the status last changed."""
     observed_generation: int = 0
+    """The generation of the spec that the condition speaks of."""
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=12, json_schema_extra=list_map("type"))]

@@ -199,7 +199,7 @@ def minimal(value: Any, schema: JsonSchema) -> Any:
     for key, item in value.items():
         sub = properties.get(key, {})
         small = minimal(item, sub)
-        if item is None or small in ([], {}) and not is_union(schema):
+        if item is None or (small in ([], {}) and not is_union(schema)):
             continue
         if small == sub.get("default") and VALIDATIONS not in schema:
             continue

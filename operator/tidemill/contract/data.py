@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from tidemill.contract.base import Document
-from tidemill.contract.markers import cel, check_exactly_one, exactly_one, list_atomic, list_map, list_set, rules
-
-Column = Annotated[str, Field(min_length=1, max_length=128)]
-InputName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
-Expression = Annotated[str, Field(min_length=1, max_length=2048)]
-Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=256, json_schema_extra=list_set())]
-Fraction = Annotated[float, Field(ge=0, le=0.9)]
+from tidemill.contract.columns import Column as Column
+from tidemill.contract.columns import Columns, Expression, Fraction, InputName
+from tidemill.contract.expectations import Expectation as Expectation
+from tidemill.contract.markers import cel, check_exactly_one, exactly_one, list_atomic, list_map, rules
 
 
 class S3Source(Document):
@@ -33,6 +30,7 @@ class DatasetSource(Document):
     """All splits of another Dataset's version, one after the other."""
 
     name: str = Field(min_length=1, max_length=253)
+    """A Dataset of the same namespace."""
     digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
     """A fixed version; without it the newest one."""
 
@@ -48,13 +46,21 @@ class LabelSource(Document):
 class InferenceLogSource(Document):
     """Requests that a Deployment answered and logged; with `labels` only those whose label has arrived."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!has(self.since) || !has(self.until) || self.since < self.until", "since must lie before until",
+                field=".since"),
+        )
+    )  # fmt: skip
+
     deployment: str = Field(min_length=1, max_length=253)
+    """An online Deployment of the same namespace."""
     labels: LabelSource | None = None
     newest_rows: int | None = Field(default=None, ge=1)
     """Only so many of the newest rows."""
-    since: str | None = Field(default=None, max_length=40)
+    since: str | None = Field(default=None, max_length=40, json_schema_extra={"format": "date-time"})
     """Only requests answered at or after this time (RFC 3339)."""
-    until: str | None = Field(default=None, max_length=40)
+    until: str | None = Field(default=None, max_length=40, json_schema_extra={"format": "date-time"})
     """Only requests answered before this time (RFC 3339)."""
 
 
@@ -79,13 +85,16 @@ class Filter(Document):
     """Keep the rows for which a SQL predicate is true."""
 
     where: Expression
+    """A SQL predicate over the columns, such as `dep_delay IS NOT NULL`."""
 
 
 class Derive(Document):
     """Add or replace a column by a SQL expression."""
 
     column: Column
+    """Name of the new or replaced column."""
     expression: Expression
+    """A SQL expression over the columns."""
 
 
 class FillNull(Document):
@@ -94,9 +103,11 @@ class FillNull(Document):
     model_config = ConfigDict(json_schema_extra=rules(exactly_one("value", "statistic")))
 
     columns: Columns
+    """Columns whose missing values are filled."""
     value: str | None = Field(default=None, max_length=1024)
     """A SQL literal, cast to the column's type."""
     statistic: Literal["mean", "median", "mode", "min", "max"] | None = None
+    """A statistic of each column's present values."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -108,21 +119,27 @@ class Deduplicate(Document):
     """Keep one row of those equal in these columns: the first by `orderBy`, or else by all columns."""
 
     columns: Columns
+    """Columns that together tell rows apart."""
     order_by: Expression | None = None
+    """A SQL ORDER BY list: the first row of each group is kept."""
 
 
 class Aggregation(Document):
     """One aggregated column."""
 
     column: Column
+    """The column that is aggregated."""
     function: Literal["count", "sum", "mean", "min", "max", "median", "stddev", "countDistinct"]
+    """How the values of a group become one."""
     output: Column
+    """Name of the resulting column."""
 
 
 class Aggregate(Document):
     """Group rows and aggregate columns."""
 
     group_by: Columns
+    """Columns that make a group."""
     aggregations: tuple[Aggregation, ...] = Field(min_length=1, max_length=64, json_schema_extra=list_map("output"))
 
 
@@ -160,68 +177,6 @@ class Transform(Document):
         return self
 
 
-class Range(Document):
-    """All present values lie between min and max, both included."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel("has(self.min) || has(self.max)", "set min, max or both"),
-            cel("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not exceed max", field=".min"),
-        )
-    )
-
-    column: Column
-    min: float | None = None
-    max: float | None = None
-
-
-class OneOf(Document):
-    """All present values are among these."""
-
-    column: Column
-    values: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
-        min_length=1, max_length=256, json_schema_extra=list_set()
-    )
-
-
-class Regex(Document):
-    """All present values match a regular expression (RE2) as a whole."""
-
-    column: Column
-    pattern: str = Field(min_length=1, max_length=512)
-
-
-class RowCount(Document):
-    """The number of rows lies between min and max, both included."""
-
-    min: int | None = Field(default=None, ge=0)
-    max: int | None = Field(default=None, ge=0)
-
-
-class Expectation(Document):
-    """What must hold of the transformed rows."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(exactly_one("notNull", "unique", "range", "oneOf", "regex", "rowCount"))
-    )
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    severity: Literal["Fail", "Warn"] = "Fail"
-    """Fail stops the Dataset; Warn is reported in a condition."""
-    not_null: Columns | None = None
-    unique: Columns | None = None
-    """These columns together are different in every row."""
-    range: Range | None = None
-    one_of: OneOf | None = None
-    regex: Regex | None = None
-    row_count: RowCount | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        check_exactly_one(self, "not_null", "unique", "range", "one_of", "regex", "row_count")
-        return self
-
-
 class RandomSplit(Document):
     """Rows are assigned by a hash of their content and the seed: the same row always lands in the same split."""
 
@@ -230,8 +185,11 @@ class RandomSplit(Document):
     )
 
     validation: Fraction = 0.1
+    """Share of the rows in the validation split."""
     test: Fraction = 0.1
+    """Share of the rows in the test split."""
     seed: int = 0
+    """Another seed gives another assignment."""
 
 
 class TimeSplit(Document):
@@ -244,6 +202,7 @@ class TimeSplit(Document):
     )
 
     column: Column
+    """The column that holds each row's time."""
     validation: Fraction = 0.1
     """Share of the rows that are not in the test split."""
     test: Fraction | None = None

@@ -56,6 +56,14 @@ def at_most_one(*fields: str) -> JsonSchema:
     return cel(f"[{has}].filter(x, x).size() <= 1", f"set at most one of: {', '.join(fields)}")
 
 
+def bounds() -> tuple[JsonSchema, JsonSchema]:
+    """CEL rules for optional `min` and `max`."""
+    return (
+        cel("has(self.min) || has(self.max)", "set min, max or both"),
+        cel("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not exceed max", field=".min"),
+    )
+
+
 def immutable(name: str) -> JsonSchema:
     """A CEL transition rule for a field that may not change once it is set."""
     return cel("self == oldSelf", f"{name} is immutable: create a new object instead")

@@ -24,9 +24,11 @@ class Optimisation(Document):
     """One optimised variant."""
 
     name: VariantName
+    """Names the variant, as `spec.online.variant` of a Deployment refers to it."""
     type: Literal["StaticInt8"] = "StaticInt8"
     """StaticInt8: weights and activations in int8 (QDQ), calibrated on rows of the training split."""
     calibration_rows: int = Field(default=256, ge=1, le=512)
+    """Rows of the training split that calibrate the ranges of activations."""
     tolerance: Tolerance = Tolerance()
 
 
@@ -34,6 +36,8 @@ class Export(Document):
     """One export for the edge."""
 
     name: VariantName
+    """Names the export, as `spec.edge.export` of a Deployment refers to it."""
     format: Literal["OpenVINO"] = "OpenVINO"
+    """OpenVINO: intermediate representation (XML and weights)."""
     max_abs_error: float = Field(default=1e-3, gt=0)
     """Greatest absolute difference from ONNX Runtime on the calibration rows that is tolerated."""

@@ -22,7 +22,9 @@ class DatasetSpec(Document):
     inputs: tuple[Input, ...] = Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))
     """Named tables. Without a transform they are appended by column name: the first one says which columns there are."""
     transform: Transform | None = None
+    """What is made of the inputs."""
     expectations: tuple[Expectation, ...] = Field(default=(), max_length=64, json_schema_extra=list_map("name"))
+    """What must hold of the transformed rows."""
     split: Split = Split(random=RandomSplit())
     profile: ProfileOptions = ProfileOptions()
     resources: Resources = Resources()
@@ -36,31 +38,46 @@ class DatasetVersion(Document):
     """One immutable version."""
 
     digest: Digest
+    """Digest of the version's manifest."""
     uri: str
+    """The version's folder in the store."""
     generation: int
+    """The spec's generation that it was made from."""
     rows: int
+    """Rows of all splits."""
     prepared_at: Time
+    """When it was made."""
 
 
 class DatasetStatus(Status):
     """The newest version and how it came about. Condition types: Ready, Reconciling, Stalled, ExpectationsMet."""
 
     digest: Digest | None = None
+    """Digest of the newest version."""
     uri: str | None = None
     """Folder of the newest version."""
     rows: int | None = None
+    """Rows of all splits of the newest version."""
     split_rows: dict[str, int] = {}
+    """Rows by split: train, validation, test."""
     column_count: int | None = None
+    """Number of columns."""
     columns: tuple[ColumnInfo, ...] = Field(default=(), max_length=20, json_schema_extra=list_atomic())
     """The first columns, each with a few words of its profile."""
     profile_uri: str | None = None
+    """Where the profile lies."""
     expectations: tuple[ExpectationResult, ...] = Field(default=(), max_length=64, json_schema_extra=list_atomic())
+    """How each expectation came out."""
     versions: tuple[DatasetVersion, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
     """The newest ten versions, newest first."""
     job_name: str | None = None
+    """The Job that prepares."""
     progress: Progress | None = None
+    """What the running Job said last."""
     started_at: Time | None = None
+    """When the last Job was made."""
     finished_at: Time | None = None
+    """When it ended."""
 
 
 class Dataset(Resource[DatasetSpec, DatasetStatus]):

@@ -24,6 +24,7 @@ class Online(Document):
     """The model answers requests from a pool of servers."""
 
     pool: ObjectName
+    """A ServingPool of the same namespace."""
     replicas: int = Field(default=1, ge=1, le=100)
     """Server pods of the pool that hold the model."""
     variant: str = Field(default="original", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
@@ -36,9 +37,13 @@ class Batch(Document):
     """A dataset is scored to parquet by a Job; again when the model's version or the dataset's changes."""
 
     dataset: ObjectName
+    """A Dataset of the same namespace."""
     splits: tuple[Literal["train", "validation", "test"], ...] = Field(
-        default=("train", "validation", "test"), min_length=1, max_length=3, json_schema_extra=list_atomic()
-    )
+        default=("train", "validation", "test"), min_length=1, max_length=3, json_schema_extra=rules(
+            cel("self.all(x, self.exists_one(y, x == y))", "name each split once"), x_kubernetes_list_type="atomic"
+        )
+    )  # fmt: skip
+    """The splits that are scored."""
     resources: Resources = Resources()
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
@@ -69,17 +74,24 @@ class DeploymentSpec(Document):
     )
 
     model: ModelSelector
+    """Which model."""
     mode: Literal["Online", "Batch", "Edge"] = "Online"
+    """How it is used."""
     online: Online | None = None
+    """With mode Online."""
     batch: Batch | None = None
+    """With mode Batch."""
     edge: Edge | None = None
+    """With mode Edge."""
 
 
 class Endpoints(Document):
     """Where clients reach the model: Open Inference Protocol (KServe v2)."""
 
     http: str = ""
+    """Base URL for HTTP."""
     grpc: str = ""
+    """host:port for gRPC."""
 
 
 class DeploymentStatus(Status):
@@ -90,16 +102,21 @@ class DeploymentStatus(Status):
     serving: VersionReference | None = None
     """The version that answers (Online), was scored with (Batch) or published (Edge)."""
     variant: str | None = None
+    """The variant that is served."""
     endpoints: Endpoints | None = None
+    """Where clients reach the model."""
     replicas: int = 0
     """Placements that are loaded with the chosen version."""
     output: ArtifactStatus | None = None
     """Scores or bundle."""
     output_rows: int | None = None
+    """Rows that were scored."""
     job_name: str | None = None
+    """The Job that scores or publishes."""
     transitions: tuple[Transition, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
     """Which version served since when, newest first."""
     updated_at: Time | None = None
+    """When another version began to serve."""
 
 
 class Deployment(Resource[DeploymentSpec, DeploymentStatus]):
@@ -126,6 +143,11 @@ class Deployment(Resource[DeploymentSpec, DeploymentStatus]):
             cel(
                 "self.spec.mode != 'Online' || size(self.metadata.name) <= 53",
                 "the name of an online Deployment has at most 53 characters: a Service is named after it",
+                field=".metadata.name",
+            ),
+            cel(
+                "self.spec.mode != 'Online' || self.metadata.name.matches('^[a-z]')",
+                "the name of an online Deployment starts with a letter: a Service is named after it",
                 field=".metadata.name",
             ),
         ),

@@ -30,6 +30,7 @@ class Monitor(Document):
     """One score with its threshold."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """Names the monitor in status."""
     metric: DriftMetric = "PSI"
     """PSI: population stability index. JensenShannon: distance, 0 to 1. MissingRate: growth of the share of missing values."""
     features: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
@@ -44,6 +45,7 @@ class RetrainGate(Document):
     """What the challenger must show on the newest labelled rows, which neither model was trained on."""
 
     metric: Literal["mae", "rmse", "medianAbsoluteError", "accuracy", "f1Macro", "logLoss"] = "mae"
+    """The metric by which both models are compared."""
     min_improvement: float = Field(default=0.0, ge=-1, le=1)
     """Relative improvement over the champion that is needed: 0.01 is one per cent."""
     window_rows: int = Field(default=1000, ge=10)
@@ -53,16 +55,25 @@ class RetrainGate(Document):
 class Retrain(Document):
     """How a challenger is made: a new Dataset from the base and the labelled log, and a TrainingRun after the template."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("!has(self.maxLogRows) || self.maxLogRows >= self.gate.windowRows",
+                "maxLogRows must be at least gate.windowRows, which judge both models", field=".maxLogRows"),
+        )
+    )  # fmt: skip
+
     template: ObjectName
     """The TrainingRun whose trainer, model, optimisations and resources the challenger takes."""
     base: ObjectName | None = None
     """A Dataset to which the labelled log is appended; without it the log alone is trained on."""
     labels: LabelSource
+    """Where the labels of logged requests arrive."""
     max_log_rows: int | None = Field(default=None, ge=100)
     """Only so many of the newest labelled rows of the log."""
     min_labelled_rows: int = Field(default=100, ge=1)
     """Fewer labelled rows than this (beyond the gate's window) fail the attempt as DatasetEmpty would."""
     gate: RetrainGate = RetrainGate()
+    """What the challenger must show."""
     approval: Literal["Auto", "Manual"] = "Auto"
     """Manual: a challenger that passed waits for `spec.approval.approvedBy` on its ModelVersion."""
     resources: Resources = Resources()
@@ -82,17 +93,28 @@ class Action(Document):
     )  # fmt: skip
 
     type: Literal["Alert", "Retrain"] = "Alert"
+    """Alert: conditions, events and metrics only. Retrain: a challenger is trained and, if better, promoted."""
     retrain: Retrain | None = None
+    """With type Retrain."""
 
 
 class DriftPolicySpec(Document):
     """What is watched, when it counts as drift, and what is done."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("duration(self.interval) >= duration('1s')", "interval must be at least 1s", field=".interval"),
+            cel("duration(self.window) >= duration(self.interval)", "window must be at least as long as interval",
+                field=".window"),
+        )
+    )  # fmt: skip
 
     deployment: ObjectName
     """An online Deployment of the same namespace."""
     monitors: tuple[Monitor, ...] = Field(
         default=(Monitor(name="psi"),), min_length=1, max_length=16, json_schema_extra=list_map("name")
     )
+    """The scores that are watched."""
     interval: Duration = "1m"
     """How often the scores are evaluated."""
     window: Duration = "1h"
@@ -108,17 +130,24 @@ class DriftPolicySpec(Document):
     suspend: bool = False
     """Scores are shown, nothing is done."""
     action: Action = Action()
+    """What drift sets off."""
 
 
 class MonitorStatus(Document):
     """The newest evaluation of one monitor."""
 
     name: str
+    """Name of the monitor."""
     metric: DriftMetric
+    """Its metric."""
     worst_feature: str | None = None
+    """The feature or prediction with the greatest score."""
     score: float | None = None
+    """That score."""
     threshold: float
+    """The monitor's threshold."""
     drifted: bool = False
+    """Whether the score reached it."""
     consecutive: int = 0
     """Evaluations in a row that drifted."""
 
@@ -127,6 +156,7 @@ class Attempt(Document):
     """One retraining, from the trigger to its outcome."""
 
     number: int
+    """Counted from 1."""
     phase: Literal["Preparing", "Training", "Verifying", "Comparing", "AwaitingApproval", "Promoted", "Kept", "Failed"]
     """Kept: the challenger did not pass the gate; it stays as a ModelVersion but is not promoted."""
     trigger: str = ""
@@ -134,20 +164,33 @@ class Attempt(Document):
     drifted_at: Time | None = None
     """The first of the evaluations that set it off."""
     triggered_at: Time
+    """When the retraining was begun."""
     training_started_at: Time | None = None
+    """When the training pod ran."""
     finished_at: Time | None = None
+    """When it was promoted, kept or failed."""
     dataset: str | None = None
+    """Name of the Dataset."""
     training_run: str | None = None
+    """Name of the TrainingRun."""
     dataset_digest: Digest | None = None
+    """Version of the Dataset."""
     champion: VersionReference | None = None
+    """The version that served."""
     challenger: VersionReference | None = None
+    """The version that was trained."""
     metric: str | None = None
+    """The metric by which both were compared."""
     champion_score: float | None = None
+    """The champion's."""
     challenger_score: float | None = None
+    """The challenger's."""
     improvement: float | None = None
+    """Relative; positive when the challenger is better."""
     rows: int | None = None
     """Rows that judged."""
     message: str = ""
+    """What happened, in words."""
 
 
 class Suppression(Document):
@@ -158,6 +201,7 @@ class Suppression(Document):
     reason: str
     """Suspended, Cooldown, DailyLimit, Retraining (one is running)."""
     message: str = ""
+    """Until when, or what it waits for."""
 
 
 class DriftPolicyStatus(Status):
@@ -166,10 +210,13 @@ class DriftPolicyStatus(Status):
     version: VersionReference | None = None
     """The version that was judged."""
     samples: int | None = None
+    """Sampled requests in the window."""
     evaluated_at: Time | None = None
     """When the scores were last evaluated with another outcome; a heartbeat would be a write a minute."""
     monitors: tuple[MonitorStatus, ...] = Field(default=(), max_length=16, json_schema_extra=list_map("name"))
+    """The newest evaluation of each monitor."""
     drifted_since: Time | None = None
+    """Since when the policy counts as drifted."""
     current: Attempt | None = None
     """The retraining that runs."""
     attempts: tuple[Attempt, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
@@ -179,6 +226,7 @@ class DriftPolicyStatus(Status):
     attempt_count: int = 0
     """Retrainings ever started."""
     suppressed: Suppression | None = None
+    """The action that was asked for last and not taken."""
 
 
 class DriftPolicy(Resource[DriftPolicySpec, DriftPolicyStatus]):

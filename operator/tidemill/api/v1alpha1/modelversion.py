@@ -27,6 +27,7 @@ class Approval(Document):
     )  # fmt: skip
 
     mode: Literal["Auto", "Manual"] = "Auto"
+    """Auto: every verified version is approved. Manual: `approvedBy` must be set."""
     approved_by: str | None = Field(default=None, min_length=1, max_length=253)
     """Who approved; setting it approves."""
 
@@ -39,25 +40,35 @@ class ModelTemplate(Document):
     stage: Literal["None", "Staging", "Production"] = "None"
     """The stage asked for as soon as the version is ready."""
     approval: Approval = Approval()
+    """Whether a person must agree before a stage is held."""
     optimise: tuple[Optimisation, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Optimised variants to make."""
     export: tuple[Export, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Edge exports to make."""
 
 
 class Artifact(Document):
     """Where the model lies, and the digest that its manifest must have."""
 
     uri: str = Field(pattern=r"^s3://.+$", max_length=1024)
+    """The artifact's folder in the store."""
     digest: Digest
+    """Digest of its manifest."""
 
 
 class Origin(Document):
     """Lineage: what made the model. Filled in by the TrainingRun; free for imported models."""
 
     training_run: str | None = None
+    """Name of the TrainingRun."""
     training_run_uid: str | None = None
+    """Its UID."""
     dataset: str | None = None
+    """Name of the Dataset."""
     dataset_uri: str | None = None
+    """Folder of the dataset's version; calibration and comparisons read it."""
     dataset_digest: Digest | None = None
+    """Digest of the dataset's version."""
     image: str | None = None
     """Image of the trainer."""
     config_digest: Digest | None = None
@@ -70,7 +81,9 @@ class ModelVersionSpec(Document):
     """A model artifact and what is asked of it."""
 
     model: Annotated[ObjectName, Field(json_schema_extra=rules(immutable("model")))]
+    """The model; versions are numbered within it."""
     version: Annotated[int, Field(ge=1, json_schema_extra=rules(immutable("version")))]
+    """The number."""
     artifact: Annotated[Artifact, Field(json_schema_extra=rules(immutable("artifact")))]
     origin: Annotated[Origin, Field(json_schema_extra=rules(immutable("origin")))] = Origin()
     stage: Stage = "None"
@@ -78,9 +91,13 @@ class ModelVersionSpec(Document):
     promoted_by: str | None = Field(default=None, max_length=253)
     """Who asked for the stage, for the transition log."""
     approval: Approval = Approval()
+    """Whether a person must agree before a stage is held."""
     optimise: tuple[Optimisation, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Optimised variants to make."""
     export: tuple[Export, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Edge exports to make."""
     resources: Resources = Resources()
+    """Of the verify, optimise and export Jobs."""
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
 
@@ -89,39 +106,55 @@ class VariantStatus(Document):
     """One optimised variant."""
 
     name: str
+    """Name of the variant."""
     state: Literal["Pending", "Running", "Accepted", "Rejected", "Failed"]
+    """Accepted: both tolerances are kept. Rejected: one is not."""
     message: str = ""
+    """Why, in words."""
     artifact: ArtifactStatus | None = None
     report: VariantReport | None = None
+    request: str = ""
+    """What was asked for when it came to an end; when spec asks for something else, it is made again."""
 
 
 class ExportStatus(Document):
     """One export."""
 
     name: str
+    """Name of the export."""
     state: Literal["Pending", "Running", "Accepted", "Rejected", "Failed"]
+    """Accepted: the export agrees with the original. Rejected: it does not."""
     message: str = ""
+    """Why, in words."""
     artifact: ArtifactStatus | None = None
     report: ExportReport | None = None
+    request: str = ""
+    """What was asked for when it came to an end; when spec asks for something else, it is made again."""
 
 
 class ModelVersionStatus(Status):
     """What is known of the version. Condition types: Ready, Reconciling, Stalled, Verified, Approved, VariantsReady."""
 
     verified_digest: Digest | None = None
+    """The digest that was found when all files were checked."""
     size_bytes: int | None = None
+    """Bytes of the ONNX model."""
     stage: Stage = "None"
     """The stage that the version holds: what is asked for once it is verified and approved, until another takes over."""
     stage_since: Time | None = None
+    """Since when."""
     stage_request: str | None = None
     """The request (stage and promotedBy) that was noticed last."""
     stage_requested_at: Time | None = None
     """When it was noticed: of all versions that ask for Production the newest request holds it, then the higher version."""
     variants: tuple[VariantStatus, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Optimised variants, as they stand."""
     exports: tuple[ExportStatus, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
+    """Edge exports, as they stand."""
     transitions: tuple[Transition, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
     """The newest ten changes of the stage, newest first."""
     metrics: dict[str, dict[str, float]] = {}
+    """By split and metric, as evaluated by the trainer."""
 
 
 class ModelVersion(Resource[ModelVersionSpec, ModelVersionStatus]):

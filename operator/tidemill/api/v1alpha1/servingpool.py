@@ -44,11 +44,13 @@ class ServingPoolSpec(Document):
     )
 
     replicas: int = Field(default=1, ge=0, le=1000)
+    """Server pods."""
     runtime: Literal["CPU", "NVIDIA"] = "CPU"
     """CPU is Tidemill's own small image; NVIDIA is Triton's own image. Both have a backend named onnxruntime."""
     image: str | None = Field(default=None, max_length=512)
     """Triton image, when not the chart's."""
     resources: Resources = Resources(cpu="500m", memory="2Gi")
+    """Of each server; the agent's are small and fixed."""
     placement: NodePlacement = NodePlacement()
     capacity: PoolCapacity = PoolCapacity()
     tap: PoolTap = PoolTap()
@@ -58,7 +60,9 @@ class ServingPoolStatus(Status):
     """How many servers run and what they hold. Condition types: Ready, Reconciling, Stalled."""
 
     replicas: int = 0
+    """Server pods that exist."""
     ready_replicas: int = 0
+    """Server pods that are ready."""
     placements: int = 0
     """ModelPlacements on the pool's pods."""
     loaded: int = 0

@@ -19,19 +19,31 @@ class DatasetReference(Document):
     """The Dataset to train on: the version that is newest when the run starts, or a fixed one."""
 
     name: ObjectName
+    """A Dataset of the same namespace."""
     digest: Digest | None = None
+    """A fixed version; without it the newest one."""
 
 
 class Trainer(Document):
     """What trains."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(exactly_one("tabularRegression", "tabularClassification", "container"))
+        json_schema_extra=rules(
+            exactly_one("tabularRegression", "tabularClassification", "container"),
+            cel(
+                "!has(self.tabularClassification) || self.tabularClassification.loss == 'SquaredError'",
+                "loss has no effect on a classification, which minimises cross entropy",
+                field=".tabularClassification.loss",
+            ),
+        )
     )
 
     tabular_regression: TabularTrainer | None = None
+    """A network that predicts a number."""
     tabular_classification: TabularTrainer | None = None
+    """A network that predicts a class."""
     container: ContainerTrainer | None = None
+    """Any image by contract."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -49,9 +61,10 @@ class TrainingRunSpec(Document):
                 "checkpoint has no effect on a container trainer: it keeps its own checkpoints",
                 field=".checkpoint",
             ),
-            cel("has(self.checkpoint) == has(oldSelf.checkpoint)", "checkpoint is immutable: create a new TrainingRun"),
+            cel("has(self.checkpoint) == has(oldSelf.checkpoint)", "checkpoint is immutable: create a new object instead",
+                field=".checkpoint"),
         )
-    )
+    )  # fmt: skip
 
     dataset: Annotated[DatasetReference, Field(json_schema_extra=rules(immutable("dataset")))]
     model: Annotated[ModelTemplate, Field(json_schema_extra=rules(immutable("model")))]
@@ -61,6 +74,7 @@ class TrainingRunSpec(Document):
         tuple[Gate, ...],
         Field(max_length=16, json_schema_extra=rules(immutable("gates"), x_kubernetes_list_type="atomic")),
     ] = ()
+    """Bounds that the trained model must keep."""
     resources: Resources = Resources(cpu="1", memory="2Gi")
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
@@ -74,20 +88,29 @@ class TrainingRunStatus(Status):
     """Where the run is. Condition types: Ready, Reconciling, Stalled."""
 
     dataset_digest: Digest | None = None
+    """Digest of the version that is trained on."""
     dataset_uri: str | None = None
     """The version that is trained on, fixed when the run starts."""
     job_name: str | None = None
+    """The Job that trains."""
     attempts: int = 0
     """Pods that were started."""
     progress: Progress | None = None
+    """What the running Job said last."""
     metrics: dict[str, dict[str, float]] = {}
     """By split and metric, when the run has finished."""
     artifact_uri: str | None = None
+    """The model artifact's folder in the store."""
     artifact_digest: Digest | None = None
+    """Digest of its manifest."""
     model_version: VersionReference | None = None
+    """The ModelVersion that the run left."""
     started_at: Time | None = None
+    """When the Job was made."""
     finished_at: Time | None = None
+    """When it ended."""
     warnings: tuple[str, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
+    """What should be looked at although the run goes on."""
 
 
 class TrainingRun(Resource[TrainingRunSpec, TrainingRunStatus]):
