@@ -36,7 +36,8 @@ Y
 }
 
 pki() { # in $state
-  mkdir -p pki && cd pki
+  mkdir -p pki
+  cd pki || die "cannot enter $state/pki"
   local mask; mask=$(umask); umask 077
   authority ca
   authority front-ca

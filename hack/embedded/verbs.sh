@@ -77,7 +77,8 @@ status() {
 
 program_state() { # the node's process 1, program
   local pid
-  for pid in $(cat "/proc/$1/task/$1/children"); do
+  local children; read -r -a children < "/proc/$1/task/$1/children" || true
+  for pid in "${children[@]}"; do
     if tr '\0' ' ' < "/proc/$pid/cmdline" | grep -qE "^([^ ]*/)?(kube )?$2( |$)"; then
       echo "running, $(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status") MiB"
       return
