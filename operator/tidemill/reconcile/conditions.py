@@ -29,9 +29,13 @@ class ConditionSet:
         self._now = format_time(now)
         self._conditions = {c.type: c for c in previous.conditions if c.type not in (RECONCILING, STALLED)}
 
-    def set(self, type_: str, status: bool | Literal["True", "False", "Unknown"], reason: str, message: str = "") -> None:
+    def set(
+        self, type_: str, status: bool | Literal["True", "False", "Unknown"], reason: str, message: str = ""
+    ) -> None:
         """Say what a condition is. The time of the last transition is kept when the status is what it was."""
-        value: Literal["True", "False", "Unknown"] = status if isinstance(status, str) else "True" if status else "False"
+        value: Literal["True", "False", "Unknown"] = (
+            status if isinstance(status, str) else "True" if status else "False"
+        )
         before = self._previous.condition(type_)
         since = before.last_transition_time if before and before.status == value else self._now
         self._conditions[type_] = Condition(

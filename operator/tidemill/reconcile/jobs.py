@@ -1,0 +1,240 @@
+"""What became of a task's Job: one outcome from the Job, its pods and containers, with a message that says the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from tidemill.api.durations import parse_time
+from tidemill.contract.names import ANNOTATION_TASK, LABEL_TASK, TASK_CONTAINER
+from tidemill.contract.reasons import FailureReason, Reason
+from tidemill.contract.results import RESULT, Result, TaskFailure
+from tidemill.contract.tasks import TASK, BaseTask
+from tidemill.reconcile.observed import Object, Observed
+from tidemill.reconcile.podstate import failure_of, newest, terminated, trouble_of
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Suspended", "Lost"]
+
+POD_GRACE = 30.0
+"""Seconds that a finished Job's pod may be missing from the cache before its message is given up."""
+NO_POD_GRACE = 30.0
+"""Seconds after which a Job without a pod is worth a hint: only the Job's events say why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a Job stands. `reason` and `message` are fit for a condition, whatever the phase.
+
+    `Lost`: the Job ended well but its pod, and so the result, is gone: delete the Job and make it again, tasks are
+    idempotent. `pod` is the running pod, for its progress. `recheck` are seconds after which time alone may change this.
+    """
+
+    phase: Phase
+    reason: str
+    message: str
+    result: Result | None = None
+    pod: str | None = None
+    attempts: int = 0
+    warning: str | None = None
+    """A trouble that may pass, such as an image that cannot be pulled; the same text is in `message`."""
+    recheck: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Succeeded or Failed."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The Job that carries out a task, and those of the same owner that carry out something else."""
+
+    job: Object | None
+    others: tuple[Object, ...]
+
+
+def pods_of(job: Object, observed: Observed) -> Sequence[Object]:
+    """The pods that this very Job made: one of the same name, deleted and made again, does not count."""
+    meta = job["metadata"]
+    return [
+        pod
+        for pod in observed.select("Pod", meta["namespace"], "job", meta["name"])
+        if any(ref.get("uid") == meta["uid"] for ref in pod["metadata"].get("ownerReferences", ()))
+    ]
+
+
+def read_job(job: Object, observed: Observed, *, now: datetime) -> Outcome:
+    """The outcome of a Job as the caches show it."""
+    pods = pods_of(job, observed)
+    attempts = len(pods)
+    counted = int(_status(job).get("failed") or 0) + int(_status(job).get("succeeded") or 0)
+    read = _read_ended(job, pods, now=now) or _read_live(job, pods, now=now)
+    return replace(read, attempts=max(attempts, counted))
+
+
+def is_finished(job: Object) -> bool:
+    """Whether the Job has come to an end, one way or the other."""
+    return _condition(job, "Complete") is not None or _condition(job, "Failed") is not None
+
+
+def is_failed(job: Object) -> bool:
+    """Whether the Job has failed for good."""
+    return _condition(job, "Failed") is not None
+
+
+def find_job(task: BaseTask, jobs: Sequence[Object]) -> Lookup:
+    """The Job of a task among an owner's Jobs of that task's type.
+
+    Owners whose spec may change carry their generation in the task. A change that leaves the task as it is but for the
+    generation (suspend, resources) must not start it anew, so a Job of an earlier generation is taken as well, unless it
+    has failed: then the user's change is the retry.
+    """
+    exact: Object | None = None
+    earlier: Object | None = None
+    others: list[Object] = []
+    wanted = same_but_generation(task)
+    for job in jobs:
+        if (job["metadata"].get("labels") or {}).get(LABEL_TASK) != type(task).__name__:
+            continue
+        found = task_of(job)
+        if found is None or same_but_generation(found) != wanted:
+            others.append(job)
+        elif found.owner.generation == task.owner.generation:
+            exact = job
+        elif earlier is None and not is_failed(job):
+            earlier = job
+        else:
+            others.append(job)
+    if exact is not None and earlier is not None:
+        others.append(earlier)
+    return Lookup(job=exact or earlier, others=tuple(others))
+
+
+def task_of(job: Object) -> BaseTask | None:
+    """The task that a Job carries out, None when its annotation is not one."""
+    annotations = _path(job, "spec", "template", "metadata", "annotations")
+    try:
+        return TASK.validate_json(annotations.get(ANNOTATION_TASK, ""))
+    except ValidationError:
+        return None
+
+
+def same_but_generation(task: BaseTask) -> str:
+    """The id of what a task asks for, whatever generation of its owner asks."""
+    return task.model_copy(update={"owner": task.owner.model_copy(update={"generation": 0})}).task_id
+
+
+def expect(outcome: Outcome, *types: type[Any]) -> Outcome:
+    """The outcome, or a failure when the task left a result of another type than its owner can read."""
+    if outcome.phase != "Succeeded" or isinstance(outcome.result, types):
+        return outcome
+    wanted = " or ".join(t.__name__ for t in types)
+    message = (
+        f"the task's result is a {type(outcome.result).__name__}, not a {wanted}: "
+        "operator and worker images are of different versions; use those of one release"
+    )
+    return replace(outcome, phase="Failed", reason=FailureReason.CONTRACT_VIOLATED, message=message, result=None)
+
+
+def _read_ended(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome | None:
+    if complete := _condition(job, "Complete"):
+        return _read_complete(job, pods, complete, now=now)
+    if failed := _condition(job, "Failed"):
+        return _read_failed(job, pods, failed, now=now)
+    return None
+
+
+def _read_complete(job: Object, pods: Sequence[Object], condition: Mapping[str, Any], *, now: datetime) -> Outcome:
+    name = job["metadata"]["name"]
+    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Succeeded")
+    state = terminated(pod, TASK_CONTAINER) if pod else None
+    if state is None:
+        if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
+            message = f"Job {name} is done, its result is being read"
+            return Outcome(phase="Running", reason=Reason.RUNNING, message=message, recheck=POD_GRACE - age + 1)
+        message = f"Job {name} is done but its pod was removed before the result was read: it is run again"
+        return Outcome(phase="Lost", reason=Reason.PENDING, message=message)
+    try:
+        result = RESULT.validate_json(state.get("message") or "")
+    except ValidationError:
+        message = (
+            f"Job {name} ended well but left no result that can be read: use a worker image of the operator's release"
+        )
+        return Outcome(phase="Failed", reason=FailureReason.CONTRACT_VIOLATED, message=message)
+    if isinstance(result, TaskFailure):
+        return Outcome(phase="Failed", reason=result.reason, message=result.message)
+    return Outcome(phase="Succeeded", reason=Reason.SUCCEEDED, message=f"Job {name} is done", result=result)
+
+
+def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, Any], *, now: datetime) -> Outcome:
+    name, spec = job["metadata"]["name"], job.get("spec") or {}
+    if condition.get("reason") == "DeadlineExceeded":
+        seconds = spec.get("activeDeadlineSeconds")
+        message = (
+            f"Job {name} did not end within spec.job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
+        )
+        return Outcome(phase="Failed", reason=FailureReason.DEADLINE_EXCEEDED, message=message)
+    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
+    if pod is None:
+        if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
+            message = f"Job {name} has failed, its pod's last words are being read"
+            return Outcome(phase="Running", reason=Reason.RUNNING, message=message, recheck=POD_GRACE - age + 1)
+        message = f"Job {name} failed: {condition.get('message') or condition.get('reason') or 'no reason given'}"
+        return Outcome(phase="Failed", reason=FailureReason.RETRIES_EXHAUSTED, message=message)
+    reason, message = failure_of(pod)
+    tries = int(_status(job).get("failed") or 0)
+    if condition.get("reason") == "BackoffLimitExceeded" and tries > 1:
+        message = f"{message} ({tries} attempts, spec.job.backoffLimit={spec.get('backoffLimit')})"
+    return Outcome(phase="Failed", reason=reason, message=message)
+
+
+def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome:
+    name, spec = job["metadata"]["name"], job.get("spec") or {}
+    if spec.get("suspend"):
+        return Outcome(phase="Suspended", reason=Reason.SUSPENDED, message=f"Job {name} is suspended")
+    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") in ("Pending", "Running", None))
+    if pod is None:
+        failed = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
+        if failed is not None:
+            reason, message = failure_of(failed)
+            text = f"will be tried again: {message}"
+            return Outcome(phase="Running", reason=reason, message=text, warning=message)
+        age = _age(_status(job).get("startTime") or job["metadata"].get("creationTimestamp"), now)
+        if age < NO_POD_GRACE:
+            message = f"Job {name} was created"
+            return Outcome(phase="Pending", reason=Reason.PENDING, message=message, recheck=NO_POD_GRACE - age + 1)
+        message = (
+            f"Job {name} has no pod yet: its events say why (a quota, a missing ServiceAccount, an admission policy): "
+            f"kubectl describe job {name}"
+        )
+        return Outcome(phase="Pending", reason=Reason.PENDING, message=message, warning=message)
+    pod_name = pod["metadata"]["name"]
+    if trouble := trouble_of(pod):
+        return Outcome(phase="Pending", reason=trouble[0], message=trouble[1], warning=trouble[1])
+    if (pod.get("status") or {}).get("phase") == "Running":
+        return Outcome(phase="Running", reason=Reason.RUNNING, message=f"pod {pod_name} is running", pod=pod_name)
+    return Outcome(phase="Pending", reason=Reason.PENDING, message=f"pod {pod_name} is starting")
+
+
+def _condition(job: Object, type_: str) -> Mapping[str, Any] | None:
+    conditions: Sequence[Mapping[str, Any]] = _status(job).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == type_ and c.get("status") == "True"), None)
+
+
+def _status(job: Object) -> Mapping[str, Any]:
+    status: Mapping[str, Any] = job.get("status") or {}
+    return status
+
+
+def _path(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        value = value.get(key) or {}
+    return value
+
+
+def _age(moment: str | None, now: datetime) -> float:
+    return (now - parse_time(moment)).total_seconds() if moment else 0.0

@@ -1,0 +1,142 @@
+"""What a task's pod says of itself: why it cannot start, why it failed, what its container left as its last words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidemill.contract.exitcodes import FIRST_USER_CODE, LAST_USER_CODE
+from tidemill.contract.reasons import FailureReason
+from tidemill.contract.results import RESULT, TaskFailure
+from tidemill.reconcile.observed import Object
+
+_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
+_CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*":?\s*(ErrImagePull:\s*)?')
+"""The kubelet tells the same trouble in two alternating ways; cut to what they have in common, the status stays still."""
+
+
+def newest(pods: Sequence[Object], wanted: Callable[[Object], bool]) -> Object | None:
+    """The pod created last among those wanted; of equal times the last by name."""
+    found = [p for p in pods if wanted(p)]
+    return max(found, key=lambda p: (p["metadata"].get("creationTimestamp") or "", p["metadata"]["name"]), default=None)
+
+
+def containers(pod: Object) -> Iterator[Mapping[str, Any]]:
+    """The statuses of a pod's containers, init containers first."""
+    status = pod.get("status") or {}
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
+def terminated(pod: Object, container: str) -> Mapping[str, Any] | None:
+    """The state in which a container ended."""
+    for status in containers(pod):
+        if status.get("name") == container:
+            return (status.get("state") or {}).get("terminated")
+    return None
+
+
+def trouble_of(pod: Object) -> tuple[str, str] | None:
+    """Reason and message of what keeps a pod from running, None when nothing does."""
+    name = pod["metadata"]["name"]
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return FailureReason.UNSCHEDULABLE, _unschedulable(pod, str(condition.get("message") or ""))
+    for status in containers(pod):
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason, text = waiting.get("reason"), str(waiting.get("message") or "").strip()
+        if reason in _PULL:
+            image = _spec_of(pod, status.get("name")).get("image") or status.get("image") or "?"
+            return FailureReason.IMAGE_PULL, (
+                f"image {image} of container {status.get('name')} cannot be pulled: {_sentence(_BACK_OFF.sub('', text))} "
+                f"Check {_image_field(status.get('name'))}, the registry, and the pull secret"
+            )
+        if reason in _CREATE:
+            return FailureReason.CONTAINER_FAILED, (
+                f"container {status.get('name')} of pod {name} cannot be created ({reason}): {_sentence(text)} "
+                "Check the Secrets and the command that spec names"
+            )
+    return None
+
+
+def failure_of(pod: Object) -> tuple[str, str]:
+    """Reason and message of a failed pod: what its task said, or what its container's end tells."""
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    for container in containers(pod):
+        end = (container.get("state") or {}).get("terminated") or {}
+        if not end or end.get("exitCode") == 0:
+            continue
+        if failure := _task_failure(end):
+            return failure.reason, failure.message
+        if end.get("reason") == "OOMKilled":
+            limit = _path(_spec_of(pod, container.get("name")), "resources", "limits").get("memory", "?")
+            return FailureReason.OUT_OF_MEMORY, (
+                f"container {container.get('name')} needed more than its {limit} of memory: raise spec.resources.memory"
+            )
+        return FailureReason.CONTAINER_FAILED, _exit_message(str(container.get("name")), name, end)
+    reason, text = status.get("reason"), str(status.get("message") or "").strip()
+    return FailureReason.CONTAINER_FAILED, f"pod {name} failed ({reason or 'no reason given'}): {text or 'no message'}"
+
+
+def _task_failure(end: Mapping[str, Any]) -> TaskFailure | None:
+    try:
+        result = RESULT.validate_json(end.get("message") or "")
+    except ValidationError:
+        return None
+    return result if isinstance(result, TaskFailure) else None
+
+
+def _exit_message(container: str, pod: str, end: Mapping[str, Any]) -> str:
+    code = int(end.get("exitCode") or 0)
+    said = str(end.get("message") or "").strip()
+    cause = f", signal {code - 128}" if code > 128 else ""
+    final = ", which says that a retry is in vain" if FIRST_USER_CODE <= code <= LAST_USER_CODE else ""
+    words = f": {_tail(said)}" if said else f": see kubectl logs {pod} -c {container}"
+    return f"container {container} ended with exit code {code}{cause}{final}{words}"
+
+
+def _unschedulable(pod: Object, text: str) -> str:
+    for container in _all_containers(pod):
+        for resource, count in _path(container, "resources", "limits").items():
+            if "/" in resource:
+                return (
+                    f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} It asks for {count} {resource}: add a "
+                    f"node that offers {resource}, or change spec.resources.gpu"
+                )
+    return (
+        f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} Add a node, or change spec.resources or "
+        "spec.placement"
+    )
+
+
+def _image_field(container: Any) -> str:
+    return "spec.trainer.container.image" if container == "trainer" else "images in the values of the tidemill chart"
+
+
+def _all_containers(pod: Object) -> Iterator[Mapping[str, Any]]:
+    spec = pod.get("spec") or {}
+    yield from spec.get("initContainers") or ()
+    yield from spec.get("containers") or ()
+
+
+def _spec_of(pod: Object, container: Any) -> Mapping[str, Any]:
+    return next((c for c in _all_containers(pod) if c.get("name") == container), {})
+
+
+def _path(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        value = value.get(key) or {}
+    return value
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}." if text else "no message."
+
+
+def _tail(text: str, limit: int = 600) -> str:
+    return text if len(text) <= limit else "…" + text[-limit + 1 :]
