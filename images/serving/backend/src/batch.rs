@@ -122,7 +122,7 @@ mod tests {
     fn every_fixed_size_divides_the_alignment() {
         for number in 1..=14 {
             let size = DataType::from_triton(number).and_then(DataType::size);
-            assert!(size.is_none_or(|bytes| ALIGNMENT % bytes == 0));
+            assert!(size.is_none_or(|bytes| ALIGNMENT.is_multiple_of(bytes)));
         }
     }
 }

@@ -135,12 +135,13 @@ impl InstanceState {
             times.exec_end = now_ns();
             return self.fail(one, failure, times);
         }
-        one.send(Ok(()));
-        times.exec_end = now_ns();
-        report_request(self.instance, one.request, true, times);
+        // Before the answer goes out: Triton's HTTP frontend frees a request's inputs once it has answered.
         if let Some(tap) = model.tap.as_ref().filter(|tap| tap.choose()) {
             tap.offer(model, one.request, member, &views);
         }
+        one.send(Ok(()));
+        times.exec_end = now_ns();
+        report_request(self.instance, one.request, true, times);
     }
 
     fn fail(&self, one: &mut Pending, failure: Failure, times: &Times) {
