@@ -1,0 +1,165 @@
+"""Children: created once, applied when their digest differs, never taken from somebody else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from tidemill.contract.names import ANNOTATION_DIGEST, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE
+from tidemill.kube.client import APPLY_PATCH, Client
+from tidemill.kube.errors import ApiError, ChildConflict
+from tidemill.kube.resources import ResourceType, type_of
+from tidemill.reconcile.observed import Object
+from tidemill.reconcile.plan import Child, Key, Manifest, Patch
+
+NEVER_EXISTED = "1"
+"""A resourceVersion that no object has: server-side apply under it creates and never touches what is already there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a child."""
+
+    action: Literal["none", "created", "applied"]
+    object: Object | None = None
+    """As the API server returned it; None when nothing was sent."""
+
+
+def complete(child: Child, owner: Object) -> tuple[Manifest, str]:
+    """The manifest with label, ownerReference and digest annotation, and the digest."""
+    manifest = dict(child.manifest)
+    meta = dict(manifest["metadata"])
+    meta["labels"] = {**(meta.get("labels") or {}), MANAGED_BY: MANAGED_BY_VALUE}
+    if child.owned:
+        meta["ownerReferences"] = [
+            {
+                "apiVersion": owner["apiVersion"],
+                "kind": owner["kind"],
+                "name": owner["metadata"]["name"],
+                "uid": owner["metadata"]["uid"],
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ]
+    manifest["metadata"] = meta
+    digest = hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    meta["annotations"] = {**(meta.get("annotations") or {}), ANNOTATION_DIGEST: digest}
+    return manifest, digest
+
+
+async def ensure(client: Client, child: Child, *, owner: Object, existing: Object | None, edited: bool) -> Applied:
+    """Bring a child about. `existing` is what the cache knows, `edited` that somebody else changed its spec.
+
+    Raises ChildConflict when the name is taken by an object that is not ours.
+    """
+    manifest, digest = complete(child, owner)
+    if existing is None:
+        try:
+            created = await _create(client, child, manifest)
+        except ApiError as error:
+            if not error.conflict:
+                raise
+            existing = await _read(client, type_of(manifest), child.key)
+            if existing is None:  # gone between the two calls: the next pass creates it
+                raise
+        else:
+            return Applied("created", created)
+        _require_ours(child, existing, owner, digest)
+        if child.mode == "create" or _digest(existing) == digest:
+            return Applied("none", existing)
+    else:
+        _require_ours(child, existing, owner, digest)
+        if child.mode == "create" or (_digest(existing) == digest and not edited):
+            return Applied("none")
+    if existing["metadata"].get("deletionTimestamp"):
+        return Applied("none")  # it is made anew when it is gone
+    meta = {**manifest["metadata"], "uid": existing["metadata"]["uid"]}
+    return Applied("applied", await _apply(client, {**manifest, "metadata": meta}, FIELD_MANAGER))
+
+
+async def apply_patch(client: Client, patch: Patch) -> dict[str, Any]:
+    """Server-side apply of a few fields on an object that is not a child."""
+    return await _apply(client, patch.manifest, patch.field_manager)
+
+
+async def delete(client: Client, key: Key, existing: Object) -> dict[str, Any] | None:
+    """Delete exactly the object that was observed. None when it is gone, or is another one by now."""
+    type_ = type_of(existing)
+    body = {
+        "kind": "DeleteOptions",
+        "apiVersion": "v1",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": existing["metadata"]["uid"]},
+    }
+    try:
+        answer: dict[str, Any] = await client.request(
+            "delete", type_.path(key.namespace, key.name), kind=type_.kind, body=body
+        )
+    except ApiError as error:
+        if error.not_found or error.conflict:
+            return None
+        raise
+    return answer
+
+
+async def _create(client: Client, child: Child, manifest: Manifest) -> dict[str, Any]:
+    type_ = type_of(manifest)
+    if child.mode == "apply":
+        meta = {**manifest["metadata"], "resourceVersion": NEVER_EXISTED}
+        return await _apply(client, {**manifest, "metadata": meta}, FIELD_MANAGER)
+    answer: dict[str, Any] = await client.request(
+        "create",
+        type_.path(child.key.namespace),
+        kind=type_.kind,
+        query={"fieldManager": FIELD_MANAGER},
+        body=manifest,
+    )
+    return answer
+
+
+async def _apply(client: Client, manifest: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    type_ = type_of(manifest)
+    meta = manifest["metadata"]
+    answer: dict[str, Any] = await client.request(
+        "apply",
+        type_.path(meta.get("namespace"), meta["name"]),
+        kind=type_.kind,
+        query={"fieldManager": manager, "force": "true"},
+        body=manifest,
+        content_type=APPLY_PATCH,
+    )
+    return answer
+
+
+async def _read(client: Client, type_: ResourceType, key: Key) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = await client.request("get", type_.path(key.namespace, key.name), kind=type_.kind)
+    except ApiError as error:
+        if error.not_found:
+            return None
+        raise
+    return found
+
+
+def _digest(obj: Object) -> str | None:
+    value: str | None = (obj["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST)
+    return value
+
+
+def _require_ours(child: Child, existing: Object, owner: Object, digest: str) -> None:
+    references = existing["metadata"].get("ownerReferences") or ()
+    controller = next((r for r in references if r.get("controller")), None)
+    if child.owned:
+        if controller is not None and controller.get("uid") == owner["metadata"]["uid"]:
+            return
+        if controller is None:
+            raise ChildConflict(child.key, "nobody that Tidemill knows")
+        former = controller.get("kind") == owner["kind"] and controller.get("name") == owner["metadata"]["name"]
+        name = f"{controller.get('kind')} {controller.get('name')}"
+        raise ChildConflict(child.key, f"an earlier {name} that is being removed" if former else name)
+    if child.mode == "create" and _digest(existing) != digest:
+        raise ChildConflict(child.key, "another creator")
