@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
-from tidemill.build.metadata import metadata, owner_labels
+from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST, metadata, owner_labels
 from tidemill.build.pod import place, pod_security, task_volumes, worker_container
 from tidemill.build.settings import BuildSettings
+from tidemill.contract.canonical import digest, short
 from tidemill.contract.exitcodes import USER_CODES
 from tidemill.contract.names import ANNOTATION_TASK, LABEL_QUEUE, LABEL_TASK, TASK_CONTAINER, child_name
 from tidemill.contract.tasks import BaseTask, ObjectRef
@@ -19,9 +20,19 @@ MINIMUM_TTL = 60
 """Seconds that a finished Job stays at least: its result must be read before it goes."""
 
 
-def job_name(owner: ObjectRef, what: str, task: BaseTask) -> str:
-    """The Job's name: deterministic, and another one for another task."""
-    return child_name(owner.name, what, task.task_id)
+def request_of(task: BaseTask) -> str:
+    """The id of what a task asks for, whatever generation of its owner asks."""
+    return task.model_copy(update={"owner": task.owner.model_copy(update={"generation": 0})}).task_id
+
+
+def job_name(owner: ObjectRef, what: str, task: BaseTask, request: str | None = None) -> str:
+    """The Job's name: deterministic, and another one for another task.
+
+    With a request of its own (see `task_job`) the name follows the owner's UID and generation and that request, so that a
+    task whose details are resolved anew by a second creator still cannot start twice.
+    """
+    key = task.task_id if request is None else short(digest([task.owner.uid, task.owner.generation, request]))
+    return child_name(owner.name, what, key)
 
 
 def task_job(
@@ -40,16 +51,23 @@ def task_job(
     queue_name: str | None = None,
     init_containers: Sequence[Manifest] = (),
     annotations: Mapping[str, str] | None = None,
+    request: str | None = None,
 ) -> Manifest:
     """The Job of a task, to be given to the driver as `Child(manifest=…, mode="create")`.
 
     `what` says in a word what the Job does (`prepare`, `train`, `verify`) and is part of its name. `secrets` are mounted
     under /etc/tidemill/secrets. `annotations` map further pod annotations (tasks of init containers) to their text; each
     is a file in /etc/tidemill named after the annotation's last part. With `queue_name` the Job starts suspended and Kueue
-    alone resumes it.
+    alone resumes it. `request` says what is asked for in the owner's terms when the task holds more than that (resolved
+    inputs); by default it is the task without its owner's generation. `reconcile.jobs.find_job` looks Jobs up by it.
     """
     extra = dict(annotations or {})
-    all_labels = owner_labels(owner, {LABEL_TASK: type(task).__name__, **(labels or {})})
+    fixed = {
+        LABEL_TASK: type(task).__name__,
+        LABEL_REQUEST: request or request_of(task),
+        LABEL_GENERATION: str(task.owner.generation),
+    }
+    all_labels = owner_labels(owner, {**fixed, **(labels or {})})
     container = worker_container(
         name=TASK_CONTAINER, image=image, resources=resources, settings=settings, namespace=owner.namespace
     )
@@ -89,7 +107,7 @@ def task_job(
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata(name=job_name(owner, what, task), namespace=owner.namespace, labels=job_labels),
+        "metadata": metadata(name=job_name(owner, what, task, request), namespace=owner.namespace, labels=job_labels),
         "spec": spec,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill.contract.names import (
+    GROUP,
     LABEL_DATASET,
     LABEL_DEPLOYMENT,
     LABEL_MODEL_VERSION,
@@ -17,6 +18,11 @@ from tidemill.contract.names import (
     label_value,
 )
 from tidemill.contract.tasks import ObjectRef
+
+LABEL_REQUEST = f"{GROUP}/request"
+"""On a Job: what its owner asks for, whatever the generation (see build.job.task_job)."""
+LABEL_GENERATION = f"{GROUP}/generation"
+"""On a Job: the owner's generation that made it, 0 when its task does not depend on it."""
 
 OWNER_LABELS = {
     "Dataset": LABEL_DATASET,

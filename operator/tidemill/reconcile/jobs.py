@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -10,11 +10,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from tidemill.api.durations import parse_time
+from tidemill.build.job import request_of
+from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
 from tidemill.contract.names import ANNOTATION_TASK, LABEL_TASK, TASK_CONTAINER
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import RESULT, Result, TaskFailure
 from tidemill.contract.tasks import TASK, BaseTask
 from tidemill.reconcile.observed import Object, Observed
+from tidemill.reconcile.plan import Key
 from tidemill.reconcile.podstate import failure_of, newest, terminated, trouble_of
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Suspended", "Lost"]
@@ -86,46 +89,47 @@ def is_failed(job: Object) -> bool:
     return _condition(job, "Failed") is not None
 
 
-def find_job(task: BaseTask, jobs: Sequence[Object]) -> Lookup:
-    """The Job of a task among an owner's Jobs of that task's type.
+def find_job(task: BaseTask, jobs: Sequence[Object], *, request: str | None = None) -> Lookup:
+    """The Job of a task among an owner's Jobs, by the labels that `build.job.task_job` sets.
 
-    Owners whose spec may change carry their generation in the task. A change that leaves the task as it is but for the
-    generation (suspend, resources) must not start it anew, so a Job of an earlier generation is taken as well, unless it
-    has failed: then the user's change is the retry.
+    Owners whose spec may change carry their generation in the task. A change that leaves the request as it is (suspend,
+    resources) must not start it anew, so a Job of an earlier generation is taken as well, unless it has failed: then the
+    user's change is the retry. Of several the oldest is taken; the rest are extras.
     """
-    exact: Object | None = None
-    earlier: Object | None = None
-    others: list[Object] = []
-    wanted = same_but_generation(task)
-    for job in jobs:
-        if (job["metadata"].get("labels") or {}).get(LABEL_TASK) != type(task).__name__:
-            continue
-        found = task_of(job)
-        if found is None or same_but_generation(found) != wanted:
-            others.append(job)
-        elif found.owner.generation == task.owner.generation:
-            exact = job
-        elif earlier is None and not is_failed(job):
-            earlier = job
-        else:
-            others.append(job)
-    if exact is not None and earlier is not None:
-        others.append(earlier)
-    return Lookup(job=exact or earlier, others=tuple(others))
+    return find_request(
+        jobs, task_type=type(task), request=request or request_of(task), generation=task.owner.generation
+    )
+
+
+def find_request(jobs: Sequence[Object], *, task_type: type[BaseTask], request: str, generation: int) -> Lookup:
+    """Like `find_job`, when the task itself is not known yet."""
+    of_type = [job for job in jobs if _labels(job).get(LABEL_TASK) == task_type.__name__]
+    usable = [
+        job
+        for job in sorted(of_type, key=lambda j: (j["metadata"].get("creationTimestamp") or "", j["metadata"]["name"]))
+        if _labels(job).get(LABEL_REQUEST) == request
+        and (_labels(job).get(LABEL_GENERATION) == str(generation) or not is_failed(job))
+    ]
+    chosen = next(iter(usable), None)
+    return Lookup(job=chosen, others=tuple(job for job in of_type if job is not chosen))
+
+
+def live(jobs: Iterable[Object]) -> tuple[Key, ...]:
+    """The keys of the Jobs that have not ended: what to delete of those that nobody asks for any more."""
+    return tuple(key_of(job) for job in jobs if not is_finished(job))
+
+
+def key_of(obj: Object) -> Key:
+    """An object's key."""
+    return Key(kind=obj["kind"], namespace=obj["metadata"].get("namespace", ""), name=obj["metadata"]["name"])
 
 
 def task_of(job: Object) -> BaseTask | None:
     """The task that a Job carries out, None when its annotation is not one."""
-    annotations = _path(job, "spec", "template", "metadata", "annotations")
     try:
-        return TASK.validate_json(annotations.get(ANNOTATION_TASK, ""))
+        return TASK.validate_json(_path(job, "spec", "template", "metadata", "annotations").get(ANNOTATION_TASK, ""))
     except ValidationError:
         return None
-
-
-def same_but_generation(task: BaseTask) -> str:
-    """The id of what a task asks for, whatever generation of its owner asks."""
-    return task.model_copy(update={"owner": task.owner.model_copy(update={"generation": 0})}).task_id
 
 
 def expect(outcome: Outcome, *types: type[Any]) -> Outcome:
@@ -174,9 +178,7 @@ def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, An
     name, spec = job["metadata"]["name"], job.get("spec") or {}
     if condition.get("reason") == "DeadlineExceeded":
         seconds = spec.get("activeDeadlineSeconds")
-        message = (
-            f"Job {name} did not end within spec.job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
-        )
+        message = f"Job {name} did not end within job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
         return Outcome(phase="Failed", reason=FailureReason.DEADLINE_EXCEEDED, message=message)
     pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
     if pod is None:
@@ -188,7 +190,7 @@ def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, An
     reason, message = failure_of(pod)
     tries = int(_status(job).get("failed") or 0)
     if condition.get("reason") == "BackoffLimitExceeded" and tries > 1:
-        message = f"{message} ({tries} attempts, spec.job.backoffLimit={spec.get('backoffLimit')})"
+        message = f"{message} ({tries} attempts, job.backoffLimit={spec.get('backoffLimit')})"
     return Outcome(phase="Failed", reason=reason, message=message)
 
 
@@ -228,6 +230,11 @@ def _condition(job: Object, type_: str) -> Mapping[str, Any] | None:
 def _status(job: Object) -> Mapping[str, Any]:
     status: Mapping[str, Any] = job.get("status") or {}
     return status
+
+
+def _labels(job: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = job["metadata"].get("labels") or {}
+    return labels
 
 
 def _path(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

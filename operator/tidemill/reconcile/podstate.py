@@ -76,7 +76,7 @@ def failure_of(pod: Object) -> tuple[str, str]:
         if end.get("reason") == "OOMKilled":
             limit = _path(_spec_of(pod, container.get("name")), "resources", "limits").get("memory", "?")
             return FailureReason.OUT_OF_MEMORY, (
-                f"container {container.get('name')} needed more than its {limit} of memory: raise spec.resources.memory"
+                f"container {container.get('name')} needed more than its {limit} of memory: raise resources.memory"
             )
         return FailureReason.CONTAINER_FAILED, _exit_message(str(container.get("name")), name, end)
     reason, text = status.get("reason"), str(status.get("message") or "").strip()
@@ -106,11 +106,10 @@ def _unschedulable(pod: Object, text: str) -> str:
             if "/" in resource:
                 return (
                     f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} It asks for {count} {resource}: add a "
-                    f"node that offers {resource}, or change spec.resources.gpu"
+                    f"node that offers {resource}, or change resources.gpu"
                 )
     return (
-        f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} Add a node, or change spec.resources or "
-        "spec.placement"
+        f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} Add a node, or change resources or placement"
     )
 
 

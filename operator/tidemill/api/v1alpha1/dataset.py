@@ -22,7 +22,6 @@ class DatasetSpec(Document):
     inputs: tuple[Input, ...] = Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))
     """Named tables. Without a transform they are appended by column name: the first one says which columns there are."""
     transform: Transform | None = None
-    """What is made of the inputs."""
     expectations: tuple[Expectation, ...] = Field(default=(), max_length=64, json_schema_extra=list_map("name"))
     """What must hold of the transformed rows."""
     split: Split = Split(random=RandomSplit())
@@ -70,6 +69,8 @@ class DatasetStatus(Status):
     """How each expectation came out."""
     versions: tuple[DatasetVersion, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
     """The newest ten versions, newest first."""
+    spec_digest: Digest | None = None
+    """What the newest version was made from: digest of the spec's inputs, transform, expectations, split and profile."""
     job_name: str | None = None
     """The Job that prepares."""
     progress: Progress | None = None

@@ -1,0 +1,25 @@
+"""Suspending and resuming a Job: the one field of a running Job that the operator changes."""
+
+from __future__ import annotations
+
+from tidemill.reconcile.jobs import is_finished
+from tidemill.reconcile.observed import Object
+from tidemill.reconcile.plan import Patch
+
+SUSPEND_MANAGER = "tidemill-suspend"
+"""Field manager of a Job's spec.suspend. Applying the whole Job again would fail on its immutable pod template as soon as
+the operator's images change."""
+
+
+def suspend_patch(job: Object, *, suspend: bool) -> tuple[Patch, ...]:
+    """The patch that makes a live Job suspended or not; none when it is so already, or has ended."""
+    if is_finished(job) or bool((job.get("spec") or {}).get("suspend")) == suspend:
+        return ()
+    meta = job["metadata"]
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+        "spec": {"suspend": suspend},
+    }
+    return (Patch(manifest=manifest, field_manager=SUSPEND_MANAGER),)
