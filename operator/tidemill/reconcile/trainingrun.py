@@ -1,0 +1,213 @@
+"""TrainingRun: fix a dataset version, train by one Job, leave a ModelVersion.
+
+A run decides first and acts then: the dataset version is written to status in a pass of its own, so that whatever
+happens to the operator there is one Job, and the lineage names what it trained on. A run that has finished is a record: it
+is never trained again and costs nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tidemill.api.durations import format_time
+from tidemill.api.v1alpha1.common import VersionReference
+from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunStatus
+from tidemill.build.modelversion import model_version
+from tidemill.build.trainer import TRAIN_REQUEST, training_job
+from tidemill.contract.reasons import Reason
+from tidemill.contract.results import TrainResult
+from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
+from tidemill.reconcile.artifacts import Waiting, dataset_artifact
+from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, finish, is_true
+from tidemill.reconcile.jobs import Outcome, expect, find_request, key_of, live, read_job
+from tidemill.reconcile.observed import Context, Object, Observed
+from tidemill.reconcile.plan import Child, Event, Key, Plan
+from tidemill.reconcile.suspension import suspend_patch
+
+PROGRESS_INTERVAL = 15.0
+SUSPEND_IGNORED = "spec.suspend has no effect with spec.queueName: Kueue decides when the Job runs"
+
+
+def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context) -> Plan:
+    """One pass over a TrainingRun."""
+    jobs = observed.owned(run.metadata.uid, "Job")
+    if _finished(run):
+        return _keep_record(run, jobs, context)
+    status = run.status
+    if status.dataset_digest is None or status.dataset_uri is None:
+        return _fix_dataset(run, observed, context)
+    dataset = ArtifactRef(uri=status.dataset_uri, digest=status.dataset_digest)
+    task_type = PublishModel if run.spec.trainer.container else TrainModel
+    found = find_request(jobs, task_type=task_type, request=TRAIN_REQUEST, generation=0)
+    extras = live(found.others)
+    if found.job is None:
+        return _start(run, dataset, context, deletes=extras)
+    outcome = expect(read_job(found.job, observed, now=context.now), TrainResult)
+    if isinstance(outcome.result, TrainResult):
+        return _succeeded(run, outcome, outcome.result, dataset, observed, context, deletes=extras)
+    if outcome.phase == "Failed":
+        return _failed(run, outcome, context, deletes=extras)
+    if outcome.phase == "Lost":
+        extras = (*extras, key_of(found.job))
+    return _running(run, found.job, outcome, observed, context, deletes=extras)
+
+
+def next_version(model: str, namespace: str, observed: Observed) -> int:
+    """One more than the highest number among the model's versions."""
+    versions = observed.select("ModelVersion", namespace, "model", model)
+    return 1 + max((int(v["spec"]["version"]) for v in versions), default=0)
+
+
+def _fix_dataset(run: TrainingRun, observed: Observed, context: Context) -> Plan:
+    conditions, wanted = _conditions(run, context), run.spec.dataset
+    found = dataset_artifact(
+        observed, namespace=run.metadata.namespace, name=wanted.name, digest=wanted.digest, field="spec.dataset"
+    )
+    if isinstance(found, Waiting):
+        conditions.reconciling(found.reason, found.message)
+        return Plan(status=_status(run, conditions))
+    conditions.reconciling(Reason.PENDING, f"trains on version {found.digest} of Dataset {wanted.name}")
+    return Plan(
+        status=_status(
+            run,
+            conditions,
+            dataset_digest=found.digest,
+            dataset_uri=found.uri,
+            started_at=format_time(context.now),
+        )
+    )
+
+
+def _start(run: TrainingRun, dataset: ArtifactRef, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
+    job = training_job(run, dataset, context.settings)
+    name, conditions = job["metadata"]["name"], _conditions(run, context)
+    conditions.reconciling(Reason.PENDING, f"Job {name} was created")
+    return Plan(
+        children=(Child(manifest=job, mode="create"),),
+        deletes=deletes,
+        status=_status(run, conditions, job_name=name),
+    )
+
+
+def _running(
+    run: TrainingRun, job: Object, outcome: Outcome, observed: Observed, context: Context, *, deletes: tuple[Key, ...]
+) -> Plan:
+    conditions, queue = _conditions(run, context), run.spec.queue_name
+    if outcome.phase == "Suspended" and queue:
+        conditions.reconciling(
+            Reason.QUEUED, f"{outcome.message}: it waits until Kueue admits it to LocalQueue {queue}"
+        )
+    elif outcome.phase == "Suspended" and run.spec.suspend:
+        conditions.not_ready(Reason.SUSPENDED, f"spec.suspend is true: {outcome.message}")
+    else:
+        conditions.reconciling(outcome.reason, outcome.message)
+    told = observed.progress(run.metadata.namespace, outcome.pod) if outcome.pod else None
+    waits = [w for w in (outcome.recheck, PROGRESS_INTERVAL if outcome.pod else None) if w]
+    return Plan(
+        patches=() if queue else suspend_patch(job, suspend=run.spec.suspend),
+        deletes=deletes,
+        status=_status(
+            run,
+            conditions,
+            job_name=job["metadata"]["name"],
+            attempts=max(run.status.attempts, outcome.attempts),
+            progress=told or run.status.progress,
+            warnings=_warnings(run, outcome),
+        ),
+        requeue_after=min(waits, default=None),
+    )
+
+
+def _succeeded(
+    run: TrainingRun,
+    outcome: Outcome,
+    result: TrainResult,
+    dataset: ArtifactRef,
+    observed: Observed,
+    context: Context,
+    *,
+    deletes: tuple[Key, ...],
+) -> Plan:
+    namespace, model = run.metadata.namespace, run.spec.model.name
+    made = observed.select("ModelVersion", namespace, "run", run.metadata.uid)
+    children: tuple[Child, ...] = ()
+    if made:
+        reference = VersionReference(name=made[0]["metadata"]["name"], version=int(made[0]["spec"]["version"]))
+    else:
+        manifest = model_version(
+            run,
+            version=next_version(model, namespace, observed),
+            artifact=result.artifact,
+            dataset=dataset,
+            settings=context.settings,
+        )
+        children = (Child(manifest=manifest, mode="create", owned=False),)
+        reference = VersionReference(name=manifest["metadata"]["name"], version=manifest["spec"]["version"])
+    conditions = _conditions(run, context)
+    message = f"version {reference.version} of model {model}: ModelVersion {reference.name}"
+    conditions.ready(Reason.SUCCEEDED, message)
+    return Plan(
+        children=children,
+        deletes=deletes,
+        status=_status(
+            run,
+            conditions,
+            attempts=max(run.status.attempts, outcome.attempts),
+            progress=None,
+            metrics=result.metrics,
+            artifact_uri=result.artifact.uri,
+            artifact_digest=result.artifact.digest,
+            model_version=reference,
+            warnings=_warnings(run, outcome),
+            finished_at=format_time(context.now),
+        ),
+        events=(Event(reason=Reason.SUCCEEDED, message=f"trained {message}"),),
+    )
+
+
+def _failed(run: TrainingRun, outcome: Outcome, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
+    conditions = _conditions(run, context)
+    conditions.stalled(outcome.reason, outcome.message)
+    return Plan(
+        deletes=deletes,
+        status=_status(
+            run,
+            conditions,
+            attempts=max(run.status.attempts, outcome.attempts),
+            progress=None,
+            warnings=_warnings(run, outcome),
+            finished_at=format_time(context.now),
+        ),
+        events=(Event(reason=outcome.reason, message=outcome.message, type="Warning"),),
+    )
+
+
+def _finished(run: TrainingRun) -> bool:
+    return run.status.finished_at is not None
+
+
+def _keep_record(run: TrainingRun, jobs: Sequence[Object], context: Context) -> Plan:
+    """Nothing, but for the generation in status when spec was touched afterwards, and a Job made from a stale cache."""
+    if run.status.observed_generation == run.metadata.generation:
+        return Plan(deletes=live(jobs))
+    conditions = _conditions(run, context)
+    if (stalled := run.status.condition(STALLED)) is not None:
+        conditions.stalled(stalled.reason, stalled.message)
+    elif (ready := run.status.condition(READY)) is not None and is_true(run.status, READY):
+        conditions.ready(ready.reason, ready.message)
+    return Plan(deletes=live(jobs), status=_status(run, conditions))
+
+
+def _warnings(run: TrainingRun, outcome: Outcome) -> tuple[str, ...]:
+    ignored = SUSPEND_IGNORED if run.spec.suspend and run.spec.queue_name else None
+    return tuple(w for w in (ignored, outcome.warning) if w)
+
+
+def _conditions(run: TrainingRun, context: Context) -> ConditionSet:
+    return ConditionSet(run.status, generation=run.metadata.generation, now=context.now)
+
+
+def _status(run: TrainingRun, conditions: ConditionSet, **changes: Any) -> dict[str, Any]:
+    status: TrainingRunStatus = run.status.model_copy(update=changes)
+    return finish(status, conditions, generation=run.metadata.generation)
