@@ -1,0 +1,89 @@
+"""How far the task is: /progress for the operator, /metrics for Prometheus, from one small thread."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+
+from tidemill.contract.results import Progress
+from tidemill_worker import log
+
+
+class Tracker:
+    """The newest Progress, and the same as metrics. Thread-safe: the document is replaced as a whole."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._fraction = Gauge("tidemill_task_progress_ratio", "Share of the task that is done", registry=self.registry)
+        self._epoch = Gauge("tidemill_training_epoch", "Epochs that are complete", registry=self.registry)
+        self._loss = Gauge("tidemill_training_loss", "Loss of the last epoch", ["split"], registry=self.registry)
+        self._read = Counter("tidemill_task_read_bytes", "Bytes read from the store", registry=self.registry)
+        self._written = Counter("tidemill_task_written_bytes", "Bytes written to the store", registry=self.registry)
+        self.current = Progress(phase="Starting", updated_at=log.now())
+
+    def phase(self, phase: str, fraction: float = 0.0, message: str = "") -> None:
+        """Enter a phase of the task."""
+        self.current = Progress(phase=phase, fraction=min(1.0, fraction), message=message, updated_at=log.now())
+        self._fraction.set(self.current.fraction)
+        log.info(phase, fraction=round(fraction, 3), detail=message)
+
+    def epoch(self, *, epoch: int, epochs: int, loss: float, validation_loss: float | None, fraction: float) -> None:
+        """Report a complete epoch."""
+        self.current = Progress(
+            phase="Training",
+            fraction=min(1.0, fraction),
+            epoch=epoch,
+            epochs=epochs,
+            loss=loss,
+            validation_loss=validation_loss,
+            updated_at=log.now(),
+        )
+        self._fraction.set(self.current.fraction)
+        self._epoch.set(epoch)
+        self._loss.labels("train").set(loss)
+        if validation_loss is not None:
+            self._loss.labels("validation").set(validation_loss)
+
+    def read(self, size: int) -> None:
+        """Count bytes read from the store."""
+        self._read.inc(size)
+
+    def written(self, size: int) -> None:
+        """Count bytes written to the store."""
+        self._written.inc(size)
+
+
+def serve(tracker: Tracker, port: int) -> ThreadingHTTPServer | None:
+    """Serve in a daemon thread. A taken port is logged and does not stop the task: progress is a convenience."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/progress":
+                body, kind = tracker.current.to_json().encode(), "application/json"
+            elif self.path == "/metrics":
+                body, kind = generate_latest(tracker.registry), CONTENT_TYPE_LATEST
+            elif self.path == "/healthz":
+                body, kind = b"ok\n", "text/plain"
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Scrapes are not worth a log line."""
+
+    try:
+        server = ThreadingHTTPServer(("", port), Handler)
+    except OSError as error:
+        log.warn("progress is not served", port=port, error=str(error))
+        return None
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
+    return server

@@ -1,0 +1,52 @@
+"""The termination message: the result as JSON, cut sensibly so that it fits into 4 KiB."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tidemill.contract.names import TERMINATION_MESSAGE_LIMIT
+from tidemill.contract.results import DatasetResult, Result, TaskFailure
+from tidemill_worker import log
+
+
+def fit(result: Result, limit: int = TERMINATION_MESSAGE_LIMIT) -> str:
+    """The result as JSON of at most `limit` bytes: long texts are shortened first, then columns are left out."""
+    text = result.to_json()
+    if len(text.encode()) <= limit:
+        return text
+    if isinstance(result, TaskFailure):
+        for length in (1500, 700, 300):
+            text = result.model_copy(update={"message": _cut(result.message, length)}).to_json()
+            if len(text.encode()) <= limit:
+                return text
+    if isinstance(result, DatasetResult):
+        expectations = tuple(e.model_copy(update={"message": _cut(e.message, 80)}) for e in result.expectations)
+        for columns in range(len(result.columns), -1, -1):
+            shown = tuple(
+                c.model_copy(update={"name": _cut(c.name, 64), "summary": _cut(c.summary, 60)})
+                for c in result.columns[:columns]
+            )
+            text = result.model_copy(update={"columns": shown, "expectations": expectations}).to_json()
+            if len(text.encode()) <= limit:
+                return text
+        failed = [e for e in expectations if not e.passed]
+        for kept in range(len(failed), -1, -1):
+            text = result.model_copy(update={"columns": (), "expectations": tuple(failed[:kept])}).to_json()
+            if len(text.encode()) <= limit:
+                return text
+    raise ValueError(f"a {result.type} result of {len(text.encode())} bytes cannot be cut to {limit}")
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def write(result: Result, path: Path) -> None:
+    """Leave the result for the kubelet, and as the last line of the log."""
+    text = fit(result)
+    try:
+        path.write_text(text)
+    except OSError as error:  # outside a pod there is no such file
+        log.warn("termination message not written", path=str(path), error=str(error))
+    print(text, file=sys.stdout, flush=True)
