@@ -74,15 +74,11 @@ class DeploymentSpec(Document):
     )
 
     model: ModelSelector
-    """Which model."""
     mode: Literal["Online", "Batch", "Edge"] = "Online"
     """How it is used."""
     online: Online | None = None
-    """With mode Online."""
     batch: Batch | None = None
-    """With mode Batch."""
     edge: Edge | None = None
-    """With mode Edge."""
 
 
 class Endpoints(Document):
@@ -109,6 +105,8 @@ class DeploymentStatus(Status):
     """Placements that are loaded with the chosen version."""
     output: ArtifactStatus | None = None
     """Scores or bundle."""
+    output_of: str | None = None
+    """Id of what the output was made from: model artifact, dataset version or export, and options."""
     output_rows: int | None = None
     """Rows that were scored."""
     job_name: str | None = None
