@@ -148,5 +148,13 @@ RECIPES: dict[str, Recipe] = {
         (SYSTEM, Requirements("requirements/store.txt", program="weed")),
         entrypoint=("weed",),
     ),
+    "flights-client": Recipe(
+        (
+            *WORKER,
+            Requirements("requirements/demo.txt", without="requirements/worker.txt"),
+            Files((("examples/flights/flights_client", f"{SITE}/flights_client"),), hint="the demo's client is made of it"),
+        ),
+        entrypoint=("sleep", "infinity"),
+    ),
     "prometheus": Recipe((SYSTEM, PROMETHEUS), command=("prometheus", "--version")),
 }
