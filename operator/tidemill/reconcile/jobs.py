@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from tidemill.api.durations import parse_time
 from tidemill.build.job import request_of
 from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
-from tidemill.contract.names import ANNOTATION_TASK, LABEL_TASK, TASK_CONTAINER
+from tidemill.contract.names import LABEL_TASK, TASK_CONTAINER
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import RESULT, Result, TaskFailure
-from tidemill.contract.tasks import TASK, BaseTask
+from tidemill.contract.tasks import BaseTask
 from tidemill.reconcile.observed import Object, Observed
 from tidemill.reconcile.plan import Key
 from tidemill.reconcile.podstate import failure_of, newest, terminated, trouble_of
@@ -124,14 +124,6 @@ def key_of(obj: Object) -> Key:
     return Key(kind=obj["kind"], namespace=obj["metadata"].get("namespace", ""), name=obj["metadata"]["name"])
 
 
-def task_of(job: Object) -> BaseTask | None:
-    """The task that a Job carries out, None when its annotation is not one."""
-    try:
-        return TASK.validate_json(_path(job, "spec", "template", "metadata", "annotations").get(ANNOTATION_TASK, ""))
-    except ValidationError:
-        return None
-
-
 def expect(outcome: Outcome, *types: type[Any]) -> Outcome:
     """The outcome, or a failure when the task left a result of another type than its owner can read."""
     if outcome.phase != "Succeeded" or isinstance(outcome.result, types):
@@ -235,12 +227,6 @@ def _status(job: Object) -> Mapping[str, Any]:
 def _labels(job: Object) -> Mapping[str, str]:
     labels: Mapping[str, str] = job["metadata"].get("labels") or {}
     return labels
-
-
-def _path(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    for key in keys:
-        value = value.get(key) or {}
-    return value
 
 
 def _age(moment: str | None, now: datetime) -> float:

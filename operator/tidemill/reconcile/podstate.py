@@ -19,6 +19,8 @@ _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunC
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*":?\s*(ErrImagePull:\s*)?')
 """The kubelet tells the same trouble in two alternating ways; cut to what they have in common, the status stays still."""
 
+_INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9_./-]*[A-Za-z0-9])")
+
 
 def newest(pods: Sequence[Object], wanted: Callable[[Object], bool]) -> Object | None:
     """The pod created last among those wanted; of equal times the last by name."""
@@ -51,7 +53,7 @@ def trouble_of(pod: Object) -> tuple[str, str] | None:
         waiting = (status.get("state") or {}).get("waiting") or {}
         reason, text = waiting.get("reason"), str(waiting.get("message") or "").strip()
         if reason in _PULL:
-            image = _spec_of(pod, status.get("name")).get("image") or status.get("image") or "?"
+            image = status.get("image") or "?"
             return FailureReason.IMAGE_PULL, (
                 f"image {image} of container {status.get('name')} cannot be pulled: {_sentence(_BACK_OFF.sub('', text))} "
                 f"Check {_image_field(status.get('name'))}, the registry, and the pull secret"
@@ -74,9 +76,8 @@ def failure_of(pod: Object) -> tuple[str, str]:
         if failure := _task_failure(end):
             return failure.reason, failure.message
         if end.get("reason") == "OOMKilled":
-            limit = _path(_spec_of(pod, container.get("name")), "resources", "limits").get("memory", "?")
             return FailureReason.OUT_OF_MEMORY, (
-                f"container {container.get('name')} needed more than its {limit} of memory: raise resources.memory"
+                f"container {container.get('name')} of pod {name} needed more memory than its limit: raise resources.memory"
             )
         return FailureReason.CONTAINER_FAILED, _exit_message(str(container.get("name")), name, end)
     reason, text = status.get("reason"), str(status.get("message") or "").strip()
@@ -101,36 +102,15 @@ def _exit_message(container: str, pod: str, end: Mapping[str, Any]) -> str:
 
 
 def _unschedulable(pod: Object, text: str) -> str:
-    for container in _all_containers(pod):
-        for resource, count in _path(container, "resources", "limits").items():
-            if "/" in resource:
-                return (
-                    f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} It asks for {count} {resource}: add a "
-                    f"node that offers {resource}, or change resources.gpu"
-                )
-    return (
-        f"no node can run pod {pod['metadata']['name']}: {_sentence(text)} Add a node, or change resources or placement"
-    )
+    start = f"no node can run pod {pod['metadata']['name']}: {_sentence(text)}"
+    device = next((r for r in _INSUFFICIENT.findall(text) if "/" in r), None)
+    if device:
+        return f"{start} Add a node that offers {device} (is its device plugin running?), or change resources.gpu"
+    return f"{start} Add a node, or change resources or placement"
 
 
 def _image_field(container: Any) -> str:
     return "spec.trainer.container.image" if container == "trainer" else "images in the values of the tidemill chart"
-
-
-def _all_containers(pod: Object) -> Iterator[Mapping[str, Any]]:
-    spec = pod.get("spec") or {}
-    yield from spec.get("initContainers") or ()
-    yield from spec.get("containers") or ()
-
-
-def _spec_of(pod: Object, container: Any) -> Mapping[str, Any]:
-    return next((c for c in _all_containers(pod) if c.get("name") == container), {})
-
-
-def _path(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    for key in keys:
-        value = value.get(key) or {}
-    return value
 
 
 def _sentence(text: str) -> str:
