@@ -5,6 +5,7 @@ Nothing here is a stand-in: the server is the one that the serving image ships, 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -189,10 +190,8 @@ class Triton:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             raw = error.read().decode(errors="replace")
-            try:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 raw = json.loads(raw)["error"]
-            except (ValueError, KeyError, TypeError):
-                pass
             raise TritonError(error.code, raw) from None
         return json.loads(text) if text else None
 

@@ -32,10 +32,14 @@ pub fn complete(config: &Json, graph: &Graph, default_max_batch: i64) -> Result<
     Ok(Some(completed))
 }
 
-/// Batching needs a variable first dimension on every input and output.
+/// Batching needs a variable first dimension on every input and output. Unlike NVIDIA's backend, this one does not take
+/// dimensions with different names for a batch: joining requests along them would mix up their values.
 fn batch_size(config: &Json, graph: &Graph, default_max_batch: i64) -> Result<i64> {
     let asked = integer(config.get("max_batch_size")).unwrap_or(0);
     let required = graph.inputs.iter().filter(|found| found.required);
+    if asked == 0 && differently_named(graph) {
+        return Ok(0);
+    }
     let fixed = required.chain(&graph.outputs).find(|found| found.dims.first() != Some(&-1));
     match fixed {
         None if asked == 0 => Ok(default_max_batch.max(0)),
@@ -47,6 +51,13 @@ fn batch_size(config: &Json, graph: &Graph, default_max_batch: i64) -> Result<i6
             found.name, found.dims
         ))),
     }
+}
+
+fn differently_named(graph: &Graph) -> bool {
+    let required = graph.inputs.iter().filter(|found| found.required);
+    let mut names = required.chain(&graph.outputs).map(|found| found.first_symbol.as_str()).filter(|name| !name.is_empty());
+    let first = names.next();
+    names.any(|name| Some(name) != first)
 }
 
 fn describe(found: &TensorSpec, max_batch: i64) -> Json {

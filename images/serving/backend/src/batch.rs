@@ -53,6 +53,8 @@ pub struct Ran {
     pub slots: Vec<usize>,
     pub values: Vec<Option<Value>>,
     pub batch: i64,
+    /// An output may share memory with an input (a graph may pass one through), so the inputs live as long.
+    _feeds: (Vec<Value>, Vec<AlignedBytes>),
 }
 
 /// Runs the group as one; its members must join one another (`Parsed::joins`).
@@ -62,20 +64,19 @@ pub fn run_group(model: &ModelState, group: &[&Parsed]) -> Result<Ran> {
     slots.dedup();
     let batch = group.iter().map(|request| request.batch).sum();
 
-    // Declared before the values: dropped after them.
     let mut buffers: Vec<AlignedBytes> = Vec::new();
-    let mut values: Vec<Value> = Vec::with_capacity(group[0].inputs.len());
+    let mut feeds: Vec<Value> = Vec::with_capacity(group[0].inputs.len());
     let mut names: Vec<*const c_char> = Vec::with_capacity(group[0].inputs.len());
     for position in 0..group[0].inputs.len() {
         let spec = &model.graph.inputs[group[0].inputs[position].slot];
         let members = group.iter().map(|request| &request.inputs[position]);
-        values.push(feed(spec, members, batch, &mut buffers)?);
+        feeds.push(feed(spec, members, batch, &mut buffers)?);
         names.push(spec.c_name());
     }
-    let inputs: Vec<_> = values.iter().map(|value| value.as_ptr().cast_const()).collect();
+    let inputs: Vec<_> = feeds.iter().map(|value| value.as_ptr().cast_const()).collect();
     let wanted: Vec<_> = slots.iter().map(|slot| model.graph.outputs[*slot].c_name()).collect();
     let values = run(&model.session, &names, &inputs, &wanted)?;
-    Ok(Ran { slots, values, batch })
+    Ok(Ran { slots, values, batch, _feeds: (feeds, buffers) })
 }
 
 fn feed<'a>(

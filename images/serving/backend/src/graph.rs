@@ -16,6 +16,8 @@ pub struct TensorSpec {
     pub datatype: DataType,
     /// -1: not fixed by the graph.
     pub dims: Vec<i64>,
+    /// The name that the graph gives to a variable first dimension; empty when it has none.
+    pub first_symbol: String,
     /// The run fails without it: false for initializers that a request may override, and for optional types.
     pub required: bool,
 }
@@ -91,12 +93,14 @@ fn spec(outlet: &Outlet, what: &str) -> Result<TensorSpec> {
         other => (other, true),
     };
     let name = outlet.name();
-    let ValueType::Tensor { ty, shape, .. } = value_type else {
+    let ValueType::Tensor { ty, shape, dimension_symbols } = value_type else {
         return Err(Failure::unsupported(format!(
             "{what} '{name}' is not a tensor but {value_type}; export the model without it (scikit-learn: zipmap=False)"
         )));
     };
     let datatype = DataType::from_element(*ty)
         .ok_or_else(|| Failure::unsupported(format!("{what} '{name}': Triton has no data type for ONNX's {ty:?}")))?;
-    Ok(TensorSpec { name: name.to_owned(), c_name: to_c_string(name), datatype, dims: shape.to_vec(), required })
+    let first_symbol = dimension_symbols.first().cloned().unwrap_or_default();
+    let (dims, c_name) = (shape.to_vec(), to_c_string(name));
+    Ok(TensorSpec { name: name.to_owned(), c_name, datatype, dims, first_symbol, required })
 }
