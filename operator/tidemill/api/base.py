@@ -73,6 +73,7 @@ class Status(Document):
     observed_generation: int = 0
     """The generation of the spec that this status speaks of."""
     conditions: Conditions = ()
+    """What holds of the object: Ready always, Reconciling or Stalled while true, and the kind's own."""
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of a type, if it is there."""

@@ -89,7 +89,10 @@ class _Translation:
         return {key: out[key] for key in _ORDER if key in out}
 
     def _flat(self, raw: JsonSchema) -> JsonSchema:
-        """The schema with its reference or its `X | None` merged into it; what stands beside the reference wins."""
+        """The schema with its reference or its `X | None` merged into it.
+
+        What stands beside the reference wins, but a field's description goes before its model's.
+        """
         out = dict(raw)
         if "anyOf" in out:
             choices = [c for c in out.pop("anyOf") if c.get("type") != "null"]
@@ -104,6 +107,9 @@ class _Translation:
     @staticmethod
     def _merge(base: JsonSchema, over: JsonSchema) -> JsonSchema:
         merged = {**base, **over}
+        said = [s["description"] for s in (over, base) if s.get("description")]
+        if said:
+            merged["description"] = "\n\n".join(said)
         found = [*base.get(VALIDATIONS, ()), *over.get(VALIDATIONS, ())]
         if found:
             merged[VALIDATIONS] = found
@@ -120,8 +126,8 @@ class _Translation:
 
 
 def _text(description: str) -> str:
-    """A docstring as paragraphs: lines joined, paragraphs kept."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in description.split("\n\n"))
+    """A docstring as one paragraph: `kubectl explain` breaks lines by itself."""
+    return " ".join(description.split())
 
 
 def _const(out: JsonSchema) -> None:

@@ -141,6 +141,7 @@ class Aggregate(Document):
     group_by: Columns
     """Columns that make a group."""
     aggregations: tuple[Aggregation, ...] = Field(min_length=1, max_length=64, json_schema_extra=list_map("output"))
+    """The columns that each group's row has beside those of `groupBy`."""
 
 
 class Step(Document):
@@ -170,6 +171,7 @@ class Transform(Document):
     sql: str | None = Field(default=None, min_length=1, max_length=6144)
     """One SELECT in DuckDB's dialect; it sees the inputs as tables and nothing else: no files, no network."""
     steps: tuple[Step, ...] | None = Field(default=None, min_length=1, max_length=32, json_schema_extra=list_atomic())
+    """Applied in this order."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -90,18 +90,25 @@ class VariantReport(Document):
     """An optimised variant beside the original, measured on the same rows and the same single thread."""
 
     name: str
+    """Name of the variant."""
     size_bytes_before: int
+    """Bytes of the original."""
     size_bytes_after: int
+    """Bytes of the variant."""
     metric: str
     """The metric of the error: mae for regression, accuracy for classification."""
     metric_before: float
+    """The original's."""
     metric_after: float
+    """The variant's."""
     error_increase: float
     """Relative growth of the error; for accuracy, the loss of it in percentage points / 100. Negative is better."""
     latency_ms_before: float
+    """The original's, as latencyMsAfter."""
     latency_ms_after: float
     """Median of one-row inferences, milliseconds."""
     accepted: bool
+    """Whether both tolerances are kept."""
     reason: str = ""
     """Why it was not accepted: which tolerance was exceeded, with both numbers."""
 
@@ -110,10 +117,18 @@ class ExportReport(Document):
     """An exported model, compared with ONNX Runtime on the calibration rows."""
 
     name: str
+    """Name of the export."""
     format: Literal["OpenVINO"]
+    """Its format."""
     size_bytes: int
+    """Bytes of all its files."""
     max_abs_error: float = Field(ge=0)
+    """Greatest absolute difference of any output."""
     rows_compared: int
+    """Rows on which both were run."""
     latency_ms: float
+    """Median of one-row inferences, milliseconds."""
     accepted: bool
+    """Whether the error is within `maxAbsError`."""
     reason: str = ""
+    """Why it was not accepted, with both numbers."""

@@ -15,6 +15,7 @@ class ColumnInfo(Document):
     """One column of a dataset."""
 
     name: str
+    """The column."""
     type: str
     """DuckDB's type name in lower case: bigint, double, varchar, boolean, timestamp …"""
     missing: float = 0.0
@@ -27,9 +28,13 @@ class ExpectationResult(Document):
     """How one expectation came out."""
 
     name: str
+    """Name of the expectation."""
     passed: bool
+    """Whether it holds."""
     severity: Literal["Fail", "Warn"]
+    """Fail stops the Dataset; Warn is reported in a condition."""
     message: str = ""
+    """How many rows break it, with an example."""
 
 
 class DatasetResult(Document):
@@ -153,10 +158,16 @@ class Progress(Document):
     phase: str
     """`Downloading`, `Transforming`, `Profiling`, `Training`, `Evaluating`, `Exporting`, `Uploading` …"""
     fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of the work that is done, 0 to 1."""
     epoch: int | None = None
+    """The epoch that ended last."""
     epochs: int | None = None
+    """Epochs to do, at most."""
     loss: float | None = None
+    """Loss on the training split in the last epoch."""
     validation_loss: float | None = None
+    """Loss on the validation split after the last epoch."""
     message: str = ""
+    """A few words of what is being done."""
     updated_at: str
     """RFC 3339, UTC, seconds."""

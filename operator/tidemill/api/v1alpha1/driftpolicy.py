@@ -67,13 +67,11 @@ class Retrain(Document):
     base: ObjectName | None = None
     """A Dataset to which the labelled log is appended; without it the log alone is trained on."""
     labels: LabelSource
-    """Where the labels of logged requests arrive."""
     max_log_rows: int | None = Field(default=None, ge=100)
     """Only so many of the newest labelled rows of the log."""
     min_labelled_rows: int = Field(default=100, ge=1)
     """Fewer labelled rows than this (beyond the gate's window) fail the attempt as DatasetEmpty would."""
     gate: RetrainGate = RetrainGate()
-    """What the challenger must show."""
     approval: Literal["Auto", "Manual"] = "Auto"
     """Manual: a challenger that passed waits for `spec.approval.approvedBy` on its ModelVersion."""
     resources: Resources = Resources()
@@ -95,7 +93,6 @@ class Action(Document):
     type: Literal["Alert", "Retrain"] = "Alert"
     """Alert: conditions, events and metrics only. Retrain: a challenger is trained and, if better, promoted."""
     retrain: Retrain | None = None
-    """With type Retrain."""
 
 
 class DriftPolicySpec(Document):
@@ -130,7 +127,6 @@ class DriftPolicySpec(Document):
     suspend: bool = False
     """Scores are shown, nothing is done."""
     action: Action = Action()
-    """What drift sets off."""
 
 
 class MonitorStatus(Document):
