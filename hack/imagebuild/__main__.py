@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
     archive.add_argument("--present-blobs", type=Path, help="a folder of blobs that the reader has already")
     missing = verbs.add_parser("missing")
     missing.add_argument("names", nargs="*")
-    missing.add_argument("--present", type=Path, required=True, help="a file with the names of the images that are there")
+    missing.add_argument(
+        "--present", type=Path, required=True, help="a file with the names of the images that are there"
+    )
     options = parser.parse_args(arguments)
     try:
         return int(globals()["_" + options.verb](options) or 0)

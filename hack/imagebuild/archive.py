@@ -44,7 +44,7 @@ def pack(root: Path) -> Layer:
         # a fixed number of workers: the bytes depend on it being set, not on the machine
         with zstandard.ZstdCompressor(level=3, threads=2).stream_writer(compressed, closefd=False) as writer:
             plain = _Tee(writer)
-            with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:
                 _add_tree(tar, root)
     digest = compressed.hash.hexdigest()
     temporary.rename(BLOBS / digest)
@@ -94,22 +94,9 @@ def assemble(name: str, repository: str, layers: tuple[Layer, ...], config: dict
 def export(images: list[Image], out: IO[bytes], *, present: Path | None = None) -> None:
     """Write an OCI archive of several images, without the blobs that the reader already has in the folder `present`."""
     wanted: dict[str, None] = {}
-    entries = []
     for image in images:
         wanted.update(dict.fromkeys([image.digest, image.config, *(layer.digest for layer in image.layers)]))
-        for full_name in (image.reference, image.by_digest):
-            entries.append(
-                {
-                    "mediaType": MANIFEST_TYPE,
-                    "digest": image.digest,
-                    "size": image.manifest_size,
-                    "platform": {"architecture": "amd64", "os": "linux"},
-                    "annotations": {
-                        "io.containerd.image.name": full_name,
-                        "org.opencontainers.image.ref.name": image.tag,
-                    },
-                }
-            )
+    entries = [_entry(image, name) for image in images for name in (image.reference, image.by_digest)]
     docker = [
         {
             "Config": _blob_name(image.config),
@@ -130,6 +117,16 @@ def export(images: list[Image], out: IO[bytes], *, present: Path | None = None) 
         _add_bytes(tar, "index.json", _canonical({"schemaVersion": 2, "manifests": entries}))
         if not present:
             _add_bytes(tar, "manifest.json", _canonical(docker))
+
+
+def _entry(image: Image, name: str) -> dict[str, Any]:
+    return {
+        "mediaType": MANIFEST_TYPE,
+        "digest": image.digest,
+        "size": image.manifest_size,
+        "platform": {"architecture": "amd64", "os": "linux"},
+        "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": image.tag},
+    }
 
 
 def _blob_name(digest: str) -> str:

@@ -11,7 +11,20 @@ import zstandard
 
 from . import archive
 from .recipes import RECIPES, REPOSITORY, Part
-from .store import BLOBS, FOLDER, BuildError, Image, Layer, blob, lock, recall, recall_image, remember, remember_image, say
+from .store import (
+    BLOBS,
+    FOLDER,
+    BuildError,
+    Image,
+    Layer,
+    blob,
+    lock,
+    recall,
+    recall_image,
+    remember,
+    remember_image,
+    say,
+)
 
 
 def build(name: str) -> Image:
@@ -57,14 +70,19 @@ def unpack(image: Image, folder: Path) -> None:
         raise BuildError(f"{folder} exists already")
     folder.mkdir(parents=True)
     for layer in image.layers:
-        with open(blob(layer.digest), "rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as plain:
-            with tarfile.open(fileobj=plain, mode="r|") as tar:
-                tar.extractall(folder, filter="fully_trusted")
+        with (
+            open(blob(layer.digest), "rb") as file,
+            zstandard.ZstdDecompressor().stream_reader(file) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
+            tar.extractall(folder, filter="fully_trusted")
 
 
 def prune(images: list[Image]) -> None:
     """Remove the blobs that no image of the list needs."""
-    needed = {digest for image in images for digest in (image.digest, image.config, *(layer.digest for layer in image.layers))}
+    needed = {
+        digest for image in images for digest in (image.digest, image.config, *(layer.digest for layer in image.layers))
+    }
     freed = 0
     for path in BLOBS.iterdir():
         if "sha256:" + path.name not in needed:

@@ -33,7 +33,9 @@ class Packages:
         """Refuse early on a machine that cannot do it."""
         for program in ("apt-get", "dpkg-deb"):
             if not shutil.which(program):
-                raise BuildError(f"images without a Docker daemon are made of Debian packages: {program} is missing here")
+                raise BuildError(
+                    f"images without a Docker daemon are made of Debian packages: {program} is missing here"
+                )
 
     def key(self) -> str:
         """The packages' exact versions, and what is done with them."""
@@ -108,7 +110,9 @@ class Packages:
         folder = HOME / "debs"
         folder.mkdir(parents=True, exist_ok=True)
         listing = self._listing()
-        missing = [name for name, _, size in listing if not (folder / name).exists() or (folder / name).stat().st_size != size]
+        missing = [
+            name for name, _, size in listing if not (folder / name).exists() or (folder / name).stat().st_size != size
+        ]
         if missing:
             say(f"downloading {len(missing)} Debian packages")
             wanted = [name.split("_")[0] for name in missing]

@@ -33,7 +33,8 @@ for file in files:
 class Requirements:
     """Locked requirements, without those that a lower layer has; `trim`: the file that says what to leave out.
 
-    `program`: the one program of its wheels to keep, and nothing else of them. `after` changes the installed folder; `after_sources` are the files that it depends on.
+    `program`: the one program of its wheels to keep, and nothing else of them. `after` changes the installed folder;
+    `after_sources` are the files that it depends on.
     """
 
     file: str
@@ -128,8 +129,8 @@ def tree(top: Path) -> list[Path]:
 
 def install(lock: Path, site: Path, *options: str) -> None:
     """Install locked requirements into a folder, and nothing that they do not name."""
-    command = [UV, "pip", "install", "-q", "--no-config", "--python", sys.executable, "--target", site, "--no-deps"]
-    command += ["--require-hashes", "--no-compile-bytecode", *options, "-r", lock]
+    command = [str(UV), "pip", "install", "-q", "--no-config", "--python", sys.executable, "--target", str(site)]
+    command += ["--no-deps", "--require-hashes", "--no-compile-bytecode", *options, "-r", str(lock)]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         raise BuildError(f"uv could not install {lock}:\n{run.stderr.strip()}")
@@ -147,13 +148,16 @@ def compile_tree(root: Path) -> None:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for begin in range(0, len(runs), 2):
         group = [subprocess.Popen(command, env=environment) for command in runs[begin : begin + 2]]
-        if any([process.wait() for process in group]):
+        statuses = [process.wait() for process in group]
+        if any(statuses):
             raise BuildError(f"compiling the Python files of {root} failed")
 
 
 def _entries(file: str) -> dict[str, str]:
     text = (REPO / file).read_text()
-    blocks = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)((?:.*\\\n)*.*\n)", re.sub(r"^ +#.*\n", "", text, flags=re.M), re.M)
+    blocks = re.findall(
+        r"^([A-Za-z0-9][A-Za-z0-9._-]*)((?:.*\\\n)*.*\n)", re.sub(r"^ +#.*\n", "", text, flags=re.M), re.M
+    )
     return {name.lower(): name + rest for name, rest in blocks}
 
 

@@ -37,7 +37,11 @@ class Recipe:
     def config(self) -> dict[str, Any]:
         """The configuration that a container starts with."""
         environment = {**ENVIRONMENT, **self.environment}
-        config: dict[str, Any] = {"User": USER, "WorkingDir": "/tmp", "Env": [f"{k}={v}" for k, v in environment.items()]}
+        config: dict[str, Any] = {
+            "User": USER,
+            "WorkingDir": "/tmp",
+            "Env": [f"{k}={v}" for k, v in environment.items()],
+        }
         if self.entrypoint:
             config["Entrypoint"] = list(self.entrypoint)
         if self.command:
@@ -54,14 +58,41 @@ ENVIRONMENT = {
 }
 
 SYSTEM = Packages(
-    ("base-files", "netbase", "tzdata", "ca-certificates", "media-types", "busybox-static", "libc6", "libgcc-s1", "libstdc++6"),
+    (
+        "base-files",
+        "netbase",
+        "tzdata",
+        "ca-certificates",
+        "media-types",
+        "busybox-static",
+        "libc6",
+        "libgcc-s1",
+        "libstdc++6",
+    ),
     base=True,
     drop=("usr/share/zoneinfo/right", "usr/share/zoneinfo/posix", "usr/lib/x86_64-linux-gnu/gconv"),
 )
 PYTHON_DEBS = Packages(
-    tuple(
-        "zlib1g libssl3 libexpat1 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 libcrypt1 libgomp1 "
-        "libpython3.11-minimal libpython3.11-stdlib python3.11-minimal python3.11 python3-minimal".split()
+    (
+        *(
+            "zlib1g",
+            "libssl3",
+            "libexpat1",
+            "libffi8",
+            "libbz2-1.0",
+            "liblzma5",
+            "libsqlite3-0",
+            "libuuid1",
+            "libcrypt1",
+        ),
+        *(
+            "libgomp1",
+            "libpython3.11-minimal",
+            "libpython3.11-stdlib",
+            "python3.11-minimal",
+            "python3.11",
+            "python3-minimal",
+        ),
     ),
     drop=tuple(f"usr/lib/python3.11/{name}" for name in ("lib2to3", "pydoc_data", "test", "turtledemo", "idlelib")),
     compiled=True,
@@ -71,9 +102,7 @@ PROMETHEUS = Packages(
     ("prometheus", "prometheus-alertmanager"),
     paths=("usr/bin/prometheus", "usr/bin/promtool", "usr/bin/prometheus-alertmanager", "usr/bin/amtool"),
 )
-CONTRACT = (("operator/tidemill/__init__.py", f"{SITE}/tidemill/__init__.py"),) + tuple(
-    (f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("contract",)
-)
+CONTRACT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("__init__.py", "contract"))
 PLACEMENT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "kube"))
 
 
@@ -152,7 +181,9 @@ RECIPES: dict[str, Recipe] = {
         (
             *WORKER,
             Requirements("requirements/demo.txt", without="requirements/worker.txt"),
-            Files((("examples/flights/flights_client", f"{SITE}/flights_client"),), hint="the demo's client is made of it"),
+            Files(
+                (("examples/flights/flights_client", f"{SITE}/flights_client"),), hint="the demo's client is made of it"
+            ),
         ),
         entrypoint=("sleep", "infinity"),
     ),

@@ -93,7 +93,7 @@ class Backend:
             raise BuildError(f"cargo could not build {BACKEND}:\n{run.stderr.strip()[-4000:]}")
         library = target / "release" / "libtriton_onnxruntime.so"
         if not library.exists():
-            raise BuildError(f"{BACKEND} makes no {library.name}: its [lib] needs name = \"triton_onnxruntime\", crate-type cdylib")
+            raise BuildError(f"{BACKEND} makes no {library.name}: its [lib] needs this name and the crate-type cdylib")
         place = root / PREFIX / "backends/onnxruntime"
         place.mkdir(parents=True)
         shutil.copy(library, place / library.name)
