@@ -42,18 +42,18 @@ def prepare(folder: Path, sql: str) -> list[Path]:
     (folder / "flights").mkdir()
     (folder / "labelled").mkdir()
     with duckdb.connect() as database:
-        database.execute(f"CREATE TABLE flights AS SELECT * FROM read_csv('{folder}/flights.csv', nullstr = 'NA')")
+        database.execute(f"CREATE TABLE all_flights AS SELECT * FROM read_csv('{folder}/flights.csv', nullstr = 'NA')")
         weather = f"CREATE TABLE weather AS SELECT * FROM read_csv('{package}/weather.csv', nullstr = 'NA')"
         database.execute(weather)
         database.execute(f"COPY weather TO '{written[0]}' (HEADER)")
         for month in range(1, 13):
             written.append(folder / f"flights/2013-{month:02d}.parquet")
-            database.execute(f"COPY (FROM flights WHERE month = {month}) TO '{written[-1]}'")
+            database.execute(f"COPY (FROM all_flights WHERE month = {month}) TO '{written[-1]}'")
         first, last = TRAINING_MONTHS[0], TRAINING_MONTHS[-1]
         for month in TRAINING_MONTHS:
             written.append(folder / f"labelled/2013-{month:02d}.parquet")
-            database.execute(f"CREATE OR REPLACE TEMP TABLE flights AS FROM main.flights WHERE month = {month}")
-            quarter = f"SELECT count(*) FROM main.flights WHERE month BETWEEN {first} AND {last}"
+            database.execute(f"CREATE OR REPLACE TABLE flights AS FROM all_flights WHERE month = {month}")
+            quarter = f"SELECT count(*) FROM all_flights WHERE month BETWEEN {first} AND {last}"
             share = f"(SELECT count(*) * 20000 // ({quarter}) FROM flights)"
             database.execute(f"COPY (SELECT * FROM ({sql}) LIMIT {share}) TO '{written[-1]}'")
     (folder / "flights.csv").unlink()
