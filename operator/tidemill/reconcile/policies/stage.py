@@ -17,6 +17,9 @@ from tidemill.contract.canonical import digest, short
 
 TRANSITIONS_KEPT = 10
 REQUESTED, PROMOTED, SUPERSEDED, RESTORED, WITHHELD = "Requested", "Promoted", "Superseded", "Restored", "Withheld"
+BY_SPEC = "spec.stage"
+_POLICY = "driftpolicy/"
+_MACHINES = (_POLICY, "trainingrun/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,12 @@ def _wanted(version: ModelVersion, others: list[ModelVersion], allowed: bool, fr
         first = holder([version, *others])
         if first is not None and first.metadata.uid != version.metadata.uid:
             return "Archived", SUPERSEDED, first.metadata.name
-    by = spec.promoted_by or "spec.stage"
+    by = spec.promoted_by or BY_SPEC
     if not fresh:
         return spec.stage, RESTORED, by
-    return spec.stage, PROMOTED if by.startswith("driftpolicy/") else REQUESTED, by
+    if by.startswith(_MACHINES):
+        # A policy's or run's promotedBy stays in spec when a person sets another stage afterwards: credit it once only.
+        if any(t.by == by and t.reason != RESTORED for t in version.status.transitions):
+            return spec.stage, REQUESTED, BY_SPEC
+        return spec.stage, PROMOTED if by.startswith(_POLICY) else REQUESTED, by
+    return spec.stage, REQUESTED, by
