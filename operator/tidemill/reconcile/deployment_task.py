@@ -9,11 +9,12 @@ from typing import Any
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.deployment import Deployment, DeploymentStatus
 from tidemill.api.v1alpha1.modelversion import ModelVersion
+from tidemill.build.job import request_of
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import BatchResult, EdgeResult
 from tidemill.contract.tasks import BaseTask
 from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, finish, is_true
-from tidemill.reconcile.jobs import Outcome, expect, find_job, read_job, same_but_generation
+from tidemill.reconcile.jobs import Outcome, expect, find_job, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Manifest, Plan
 from tidemill.reconcile.serving import log_serving, reference
@@ -41,7 +42,7 @@ def carry_out(deployment: Deployment, work: Work, observed: Observed, context: C
     jobs = observed.owned(deployment.metadata.uid, "Job")
     lookup = find_job(work.task, jobs)
     name = work.job["metadata"]["name"]
-    key = same_but_generation(work.task)
+    key = request_of(work.task)
     stale = tuple(_key(job) for job in lookup.others)
     if status.output and status.output_of == key:
         return _finish(deployment, status, context, deletes=stale)

@@ -38,6 +38,10 @@ def facets(obj: Mapping[str, Any]) -> Iterator[Facet]:
                 yield "dataset", batch.get("dataset", "")
         case "DriftPolicy":
             yield "deployment", spec.get("deployment", "")
+            if retrain := (spec.get("action") or {}).get("retrain"):
+                yield "template", retrain.get("template", "")
+                if base := retrain.get("base"):
+                    yield "dataset", base
         case "ModelPlacement":
             yield "deployment", spec.get("deployment", "")
             yield "pool", spec.get("pool", "")

@@ -90,7 +90,9 @@ def _failures(s: Situation) -> list[tuple[str, str]]:
 def _load_failed(s: Situation, version: ModelVersion, failures: list[tuple[str, str]]) -> str:
     pods, message = listed([pod for pod, _ in failures]), failures[0][1]
     way_out = "set another version in spec.model, or withdraw this one's spec.stage"
-    return f"{version.metadata.name} could not be loaded on {pods}: {message[:600].rstrip('.')}; {s.meanwhile}; {way_out}"
+    return (
+        f"{version.metadata.name} could not be loaded on {pods}: {message[:600].rstrip('.')}; {s.meanwhile}; {way_out}"
+    )
 
 
 def _short(s: Situation, pool: ServingPool, conditions: ConditionSet) -> None:
@@ -121,7 +123,9 @@ def _short(s: Situation, pool: ServingPool, conditions: ConditionSet) -> None:
 def _loading(s: Situation, version: ModelVersion, conditions: ConditionSet) -> None:
     name, wanted = version.metadata.name, s.online.replicas
     if s.loaded:
-        conditions.reconciling(Reason.PARTLY_SERVING, f"{name} answers on {s.loaded} of {wanted} servers, the rest follow")
+        conditions.reconciling(
+            Reason.PARTLY_SERVING, f"{name} answers on {s.loaded} of {wanted} servers, the rest follow"
+        )
     else:
         conditions.reconciling(Reason.LOADING, f"{name} is being loaded on {listed(s.servers.pods)}; {s.meanwhile}")
 

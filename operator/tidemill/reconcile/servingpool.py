@@ -72,7 +72,7 @@ def _children(pool: ServingPool, context: Context) -> tuple[Child, ...]:
 def _judge(
     pool: ServingPool,
     stateful: Object | None,
-    pods: list[Object] | tuple[Object, ...],
+    pods: Sequence[Object],
     ready: int,
     conditions: ConditionSet,
 ) -> None:

@@ -45,8 +45,10 @@ def triggered(obj: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
 def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
     match kind:
         case "Dataset":
-            for dependent in ("Dataset", "TrainingRun", "Deployment"):
+            for dependent in ("Dataset", "TrainingRun", "Deployment", "DriftPolicy"):
                 yield from _keys(observed, dependent, namespace, "dataset", name)
+        case "TrainingRun":
+            yield from _keys(observed, "DriftPolicy", namespace, "template", name)
         case "ModelVersion":
             model = spec.get("model", "")
             for dependent in ("ModelVersion", "Deployment", "TrainingRun"):

@@ -31,9 +31,7 @@ def choose_artifact(version: ModelVersion, wanted: str) -> ServedArtifact:
     if found and found.state == "Accepted" and found.artifact:
         return ServedArtifact(variant=wanted, artifact=found.artifact)
     reason, why = _why_not(version, wanted, found)
-    return ServedArtifact(
-        variant=ORIGINAL, artifact=original, reason=reason, message=f"the original is served: {why}"
-    )
+    return ServedArtifact(variant=ORIGINAL, artifact=original, reason=reason, message=f"the original is served: {why}")
 
 
 def _why_not(version: ModelVersion, wanted: str, found: VariantStatus | None) -> tuple[Reason, str]:

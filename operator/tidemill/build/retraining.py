@@ -1,0 +1,76 @@
+"""The children of a retraining: the Dataset that appends the labelled log, and the TrainingRun of the challenger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.v1alpha1.driftpolicy import Attempt, DriftPolicy, Retrain
+from tidemill.api.v1alpha1.trainingrun import TrainingRunSpec
+from tidemill.build.metadata import metadata, owner_labels
+from tidemill.contract.names import API_VERSION, COLUMN_TIME, GROUP, child_name
+
+Manifest = dict[str, Any]
+
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+"""On a retraining's children: its number."""
+VALIDATION_SHARE = 0.1
+ENOUGH_ROWS = "enough-labelled-rows"
+
+
+def attempt_name(policy: str, number: int) -> str:
+    """The name of a retraining's Dataset and of its TrainingRun."""
+    return child_name(policy, str(number))
+
+
+def _metadata(policy: DriftPolicy, attempt: Attempt) -> Manifest:
+    meta = policy.metadata
+    labels = owner_labels(policy.ref, {LABEL_ATTEMPT: str(attempt.number)})
+    return metadata(name=attempt_name(meta.name, attempt.number), namespace=meta.namespace, labels=labels)
+
+
+def retraining_dataset(
+    policy: DriftPolicy, retrain: Retrain, attempt: Attempt, *, base_digest: str | None, base_rows: int
+) -> Manifest:
+    """The base's version as it is now, then the labelled log up to the trigger; the newest rows judge both models."""
+    window = retrain.gate.window_rows
+    log: Manifest = {
+        "deployment": policy.spec.deployment,
+        "labels": retrain.labels.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "until": attempt.triggered_at,
+    }
+    if retrain.max_log_rows is not None:
+        log["newestRows"] = retrain.max_log_rows
+    inputs: list[Manifest] = [{"name": "log", "inferenceLog": log}]
+    if retrain.base and base_digest:
+        inputs.insert(0, {"name": "base", "dataset": {"name": retrain.base, "digest": base_digest}})
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Dataset",
+        "metadata": _metadata(policy, attempt),
+        "spec": {
+            "inputs": inputs,
+            "expectations": [
+                {
+                    "name": ENOUGH_ROWS,
+                    "severity": "Fail",
+                    "rowCount": {"min": base_rows + window + retrain.min_labelled_rows},
+                }
+            ],
+            "split": {"byTime": {"column": COLUMN_TIME, "validation": VALIDATION_SHARE, "testRows": window}},
+            "resources": retrain.resources.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "job": retrain.job.model_dump(mode="json", by_alias=True, exclude_none=True),
+        },
+    }
+
+
+def challenger_run(policy: DriftPolicy, retrain: Retrain, attempt: Attempt, template: TrainingRunSpec) -> Manifest:
+    """The template's run on the retraining's Dataset. Its model asks for no stage: the gate decides on that."""
+    spec = template.model_dump(mode="json", by_alias=True, exclude_none=True)
+    spec["dataset"] = {"name": attempt_name(policy.metadata.name, attempt.number), "digest": attempt.dataset_digest}
+    spec["suspend"] = False
+    model = {**spec["model"], "stage": "None"}
+    if "Manual" in (retrain.approval, template.model.approval.mode):
+        # Without `approvedBy`: whoever approved the template's model has not seen this one.
+        model["approval"] = {"mode": "Manual"}
+    spec["model"] = model
+    return {"apiVersion": API_VERSION, "kind": "TrainingRun", "metadata": _metadata(policy, attempt), "spec": spec}
