@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.client import Config
+
 from tidemill.contract.results import RESULT, Result
 from tidemill.contract.tasks import TASK
 from tidemill_worker.context import Context

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from tidemill.contract.results import DatasetResult
 from tidemill_worker.errors import (
     ColumnMissing,
@@ -269,7 +270,10 @@ def test_types_that_do_not_fit(lab: Lab) -> None:
         ({"split": {"byTime": {"column": "when"}}}, "spec.split.byTime.column"),
         ({"profile": {"target": "nosuch"}}, "spec.profile.target"),
         ({"expectations": [{"name": "e", "notNull": ["nosuch"]}]}, "spec.expectations[0].notNull"),
-        ({"expectations": [{"name": "e", "range": {"column": "nosuch", "min": 1}}]}, "spec.expectations[0].range.column"),
+        (
+            {"expectations": [{"name": "e", "range": {"column": "nosuch", "min": 1}}]},
+            "spec.expectations[0].range.column",
+        ),
         ({"transform": {"steps": [{"fillNull": {"columns": ["nosuch"], "value": "1"}}]}}, "steps[0].fillNull.columns"),
         ({"transform": {"steps": [{"deduplicate": {"columns": ["nosuch"]}}]}}, "steps[0].deduplicate.columns"),
     ],

@@ -131,7 +131,9 @@ class Artifact:
         except ObjectNotFound as error:
             raise ObjectNotFound(f"{name} {ref.uri} does not exist: its folder has no {MANIFEST}") from error
         if "sha256:" + hashlib.sha256(body).hexdigest() != ref.digest:
-            raise ArtifactCorrupt(f"{join(ref.uri, MANIFEST)} does not have the digest {ref.digest}: {name} was changed")
+            raise ArtifactCorrupt(
+                f"{join(ref.uri, MANIFEST)} does not have the digest {ref.digest}: {name} was changed"
+            )
         try:
             self.manifest = Manifest.model_validate_json(body)
         except ValidationError as error:

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tidemill.contract.exitcodes import ExitCode
-from tidemill.contract.results import TaskFailure
 from tidemill.contract.reasons import FailureReason
+from tidemill.contract.results import TaskFailure
 from tidemill.contract.tasks import TASK, Task
 from tidemill_worker import log, termination
 from tidemill_worker.context import Context, Stop
@@ -37,7 +37,9 @@ def read_task(argument: str | None, file: Path) -> Task:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpec(f"the task document is not valid at {where or 'its top'}: {first['msg']}", field=where) from error
+        raise InvalidSpec(
+            f"the task document is not valid at {where or 'its top'}: {first['msg']}", field=where
+        ) from error
 
 
 def _keep_writes_inside(work_dir: Path) -> None:

@@ -22,9 +22,7 @@ from tidemill_worker import log
 from tidemill_worker.artifact import existing
 from tidemill_worker.context import Context
 
-ArtifactResult = (
-    DatasetResult | TrainResult | VariantResult | ExportResult | BatchResult | EdgeResult | CompareResult
-)
+ArtifactResult = DatasetResult | TrainResult | VariantResult | ExportResult | BatchResult | EdgeResult | CompareResult
 """Results of tasks that leave an artifact."""
 _RESULT: TypeAdapter[ArtifactResult] = TypeAdapter(ArtifactResult)
 

@@ -22,8 +22,8 @@ from botocore.exceptions import (
     ConnectionError,
     HTTPClientError,
     NoCredentialsError,
-    PartialCredentialsError,
     ParamValidationError,
+    PartialCredentialsError,
 )
 
 from tidemill.contract import names
@@ -190,9 +190,7 @@ class Store:
         """Store a file, in parts when it is large."""
         bucket, key = parse(uri)
         with _in_users_terms(uri):
-            self._client.upload_file(
-                str(source), bucket, key, ExtraArgs={"ContentType": media_type}, Config=_TRANSFER
-            )
+            self._client.upload_file(str(source), bucket, key, ExtraArgs={"ContentType": media_type}, Config=_TRANSFER)
         self._tracker.written(source.stat().st_size)
 
     def put(self, uri: str, body: bytes, *, media_type: str = "application/json") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -58,9 +59,15 @@ def columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]
     return {row[0]: row[1] for row in rows}
 
 
+def first_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
+    """The first row. Everything is fetched: a result left open would block the connection."""
+    rows = connection.execute(query).fetchall()
+    return tuple(rows[0]) if rows else None
+
+
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """Rows of a table."""
-    row = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()
+    row = first_row(connection, f"SELECT count(*) FROM {quote(table)}")
     return int(row[0]) if row else 0
 
 

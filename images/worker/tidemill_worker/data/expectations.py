@@ -22,9 +22,7 @@ def check(
     for index, expectation in enumerate(expectations):
         problem = _problem(connection, table, expectation, kinds, f"spec.expectations[{index}]")
         results.append(
-            ExpectationResult(
-                name=expectation.name, passed=not problem, severity=expectation.severity, message=problem
-            )
+            ExpectationResult(name=expectation.name, passed=not problem, severity=expectation.severity, message=problem)
         )
     violated = [r for r in results if not r.passed and r.severity == "Fail"]
     if violated:
@@ -49,9 +47,10 @@ def _problem(
         return kinds[name]
 
     def violations(column: str, condition: str, what: str) -> str:
-        found = connection.execute(
-            f"SELECT count(*), min(CAST({quote(column)} AS VARCHAR)) FROM {quote(table)} WHERE {condition}"
-        ).fetchone()
+        found = engine.first_row(
+            connection,
+            f"SELECT count(*), min(CAST({quote(column)} AS VARCHAR)) FROM {quote(table)} WHERE {condition}",
+        )
         number = int(found[0]) if found else 0
         example = f", such as {found[1]!r}" if found and found[1] is not None else ""
         return f"column {column!r} {what} in {number} of {rows} rows{example}" if number else ""
@@ -93,9 +92,7 @@ def _problem(
             return violations(expected.regex.column, condition, f"does not match {expected.regex.pattern}")
         except duckdb.Error as error:
             message = engine.SqlProblem(error).message
-            raise InvalidSpec(
-                f"expectation {expected.name}: {message}", field=f"{field}.regex.pattern"
-            ) from error
+            raise InvalidSpec(f"expectation {expected.name}: {message}", field=f"{field}.regex.pattern") from error
     if expected.row_count is not None:
         low, high = expected.row_count.min, expected.row_count.max
         if low is not None and rows < low:
@@ -107,9 +104,10 @@ def _problem(
 
 def _duplicates(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> str:
     keys = ", ".join(quote(name) for name in columns)
-    found = connection.execute(
-        f"SELECT count(*), sum(n) - count(*) FROM (SELECT count(*) AS n FROM {quote(table)} GROUP BY {keys} HAVING n > 1)"
-    ).fetchone()
+    found = engine.first_row(
+        connection,
+        f"SELECT count(*), sum(n) - count(*) FROM (SELECT count(*) AS n FROM {quote(table)} GROUP BY {keys} HAVING n > 1)",
+    )
     if not found or not found[0]:
         return ""
     return f"{', '.join(columns)} together are not unique: {found[1]} rows repeat {found[0]} others"

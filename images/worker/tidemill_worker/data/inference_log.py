@@ -57,9 +57,7 @@ def load(loader: Loader, log: ResolvedInferenceLog, table: str, index: int) -> N
     connection.execute(f"DROP TABLE {quote(raw)}")
 
 
-def _with_labels(
-    loader: Loader, labels: LabelSource, requests: str, taken: set[str], table: str, *, field: str
-) -> str:
+def _with_labels(loader: Loader, labels: LabelSource, requests: str, taken: set[str], table: str, *, field: str) -> str:
     """The requests whose label has arrived, with the label files' other columns; the newest label wins."""
     name = f"_labels_{table}"
     label = f"input {table}, labels"

@@ -40,8 +40,7 @@ class _Profiler:
         self.numeric = [name for name, kind in kinds.items() if engine.is_numeric(kind)]
 
     def one(self, select: str, source: str | None = None) -> tuple[Any, ...]:
-        row = self.connection.execute(f"SELECT {select} FROM {source or self.table}").fetchone()
-        return tuple(row) if row else ()
+        return engine.first_row(self.connection, f"SELECT {select} FROM {source or self.table}") or ()
 
     def column(self, name: str, kind: str) -> Profile:
         column = quote(name)

@@ -89,9 +89,9 @@ def render(profile: Profile) -> str:
             for column in profile["columns"][:DRAWN_COLUMNS]
         ],
         left_out=max(0, len(profile["columns"]) - DRAWN_COLUMNS),
-        missing=sorted(
-            (c for c in profile["columns"] if c["missing"]), key=lambda c: (-c["missing"], c["name"])
-        )[:DRAWN_COLUMNS],
+        missing=sorted((c for c in profile["columns"] if c["missing"]), key=lambda c: (-c["missing"], c["name"]))[
+            :DRAWN_COLUMNS
+        ],
         matrix=_matrix(correlations["columns"], correlations["matrix"]) if len(correlations["columns"]) > 1 else "",
         relations=[{**r, "picture": _line(r["bins"])} for r in profile["target"]["relations"]]
         if profile["target"]

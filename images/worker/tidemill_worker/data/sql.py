@@ -11,7 +11,9 @@ from tidemill_worker.errors import InvalidSpec
 FIELD = "spec.transform.sql"
 
 
-def sql_error(error: duckdb.Error, statement: str, *, field: str, offset: int = 0, length: int | None = None) -> Exception:
+def sql_error(
+    error: duckdb.Error, statement: str, *, field: str, offset: int = 0, length: int | None = None
+) -> Exception:
     """The exception that a failed statement deserves: the user's mistake, or memory that does not suffice."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return MemoryError(str(error))
@@ -33,7 +35,9 @@ def select_into(connection: duckdb.DuckDBPyConnection, sql: str, table: str) -> 
     if len(kinds) != 1 or kinds[0] != duckdb.StatementType.SELECT:
         found = ", ".join(kind.name for kind in kinds) or "nothing"
         raise InvalidSpec(
-            f"{FIELD} must be exactly one SELECT statement, but holds {found}", field=FIELD, reason=FailureReason.SQL_ERROR
+            f"{FIELD} must be exactly one SELECT statement, but holds {found}",
+            field=FIELD,
+            reason=FailureReason.SQL_ERROR,
         )
     body = statements[0].query.rstrip().rstrip(";")
     head = f"CREATE TABLE {quote(table)} AS (\n"

@@ -68,5 +68,4 @@ def _common(connection: duckdb.DuckDBPyConnection, table: str, name: str, ours: 
 
 
 def _any(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> bool:
-    row = connection.execute(f"SELECT 1 FROM {quote(table)} WHERE {condition} LIMIT 1").fetchone()
-    return row is not None
+    return engine.first_row(connection, f"SELECT 1 FROM {quote(table)} WHERE {condition} LIMIT 1") is not None

@@ -1,0 +1,106 @@
+"""Evaluates a model on the splits of a dataset, through the very ONNX file that will be served; holds gates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tidemill.contract.model import Evaluation
+from tidemill.contract.training import Gate
+from tidemill_worker.artifact import Artifact
+from tidemill_worker.errors import GateNotPassed, InvalidData, InvalidSpec
+from tidemill_worker.model import metrics, tables
+from tidemill_worker.model.predictor import Predictor
+
+
+def evaluate(predictor: Predictor, table: pa.Table) -> tuple[dict[str, float], int]:
+    """Metrics and the number of rows that have a label."""
+    signature = predictor.signature
+    if signature.target is None:
+        raise InvalidData("the model's signature names no target column: nothing to compare predictions with")
+    tables.need(table.column_names, [signature.target], "the dataset")
+    if signature.task == "Classification":
+        target = tables.labels(table, signature.target)
+        present = target != ""
+    else:
+        target = tables.numbers(table, signature.target)
+        present = ~np.isnan(target)
+    table, target = table.filter(pa.array(present)), target[present]
+    if not len(target):
+        return {}, 0
+    outputs = predictor.run(table)
+    if signature.task == "Classification":
+        label, probabilities = class_outputs(predictor, outputs)
+        found = metrics.classification(target, label, probabilities, signature.classes or ())
+    else:
+        found = metrics.regression(target, prediction_of(predictor, outputs).astype(np.float64))
+    return {name: float(f"{value:.9g}") for name, value in found.items()}, len(target)
+
+
+def prediction_of(predictor: Predictor, outputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The regression's output: the one named `prediction`, or the first."""
+    names = [spec.name for spec in predictor.signature.outputs]
+    return outputs["prediction" if "prediction" in names else names[0]].reshape(-1)
+
+
+def class_outputs(predictor: Predictor, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels as text and probabilities, from whichever of them the model gives."""
+    classes = predictor.signature.classes or ()
+    specs = predictor.signature.outputs
+    wide = [s.name for s in specs if s.datatype in ("FP32", "FP64", "FP16") and outputs[s.name].ndim == 2]
+    probabilities = next((outputs[n] for n in wide if outputs[n].shape[1] == len(classes)), None)
+    for spec in specs:
+        if spec.name != "label" and (
+            spec.datatype.startswith("FP") or outputs[spec.name].size != len(outputs[spec.name])
+        ):
+            continue
+        return np.array([_text(v) for v in outputs[spec.name].reshape(-1)], dtype=object), probabilities
+    if probabilities is None:
+        raise InvalidData("the model gives neither a label nor one probability for each class")
+    return np.array(classes, dtype=object)[np.argmax(probabilities, axis=1)], probabilities
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def evaluate_splits(
+    predictor: Predictor, dataset: Artifact, splits: Sequence[str] = ("validation", "test")
+) -> Evaluation:
+    """Metrics by split; a split without labelled rows is left out."""
+    found, rows = {}, {}
+    for split in splits:
+        result, number = evaluate(predictor, tables.read_split(dataset, split))
+        rows[split] = number
+        if number:
+            found[split] = result
+    return Evaluation(metrics=found, rows=rows)
+
+
+def hold_gates(evaluation: Evaluation, gates: Sequence[Gate]) -> None:
+    """Raise GateNotPassed, naming every bound that is not kept."""
+    broken, first = [], None
+    for index, gate in enumerate(gates):
+        field = f"spec.gates[{index}]"
+        if gate.split not in evaluation.metrics:
+            raise InvalidSpec(
+                f"{field}: the {gate.split} split has no labelled row to judge by", field=f"{field}.split"
+            )
+        found = evaluation.metrics[gate.split]
+        if gate.metric not in found:
+            raise InvalidSpec(
+                f"{field}: there is no {gate.metric} for this task; there are {', '.join(found)}",
+                field=f"{field}.metric",
+            )
+        value = found[gate.metric]
+        if gate.min is not None and not value >= gate.min:
+            broken.append(f"{gate.split} {gate.metric} is {value:.6g}, below the minimum {gate.min:g}")
+        elif gate.max is not None and not value <= gate.max:
+            broken.append(f"{gate.split} {gate.metric} is {value:.6g}, above the maximum {gate.max:g}")
+        else:
+            continue
+        first = first or field
+    if broken:
+        raise GateNotPassed("; ".join(broken), field=first)

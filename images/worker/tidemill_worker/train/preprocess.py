@@ -1,0 +1,97 @@
+"""Preprocessing, fitted on the training split only. `encode` is what the ONNX graph does, in numpy, bit for bit.
+
+Numbers: missing → median, then standardised; a missing indicator where the training split has missing values.
+Text: the most frequent categories by index; 0 is missing, 1 is any other text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidemill_worker.model import tables
+
+MISSING, OTHER, FIRST = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessor:
+    """What was learnt of the columns."""
+
+    numeric: tuple[str, ...]
+    medians: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    """1 / standard deviation, float32; 0 for a constant column, which says nothing."""
+    indicators: tuple[int, ...]
+    """Indices of the numeric columns that have a missing indicator."""
+    text: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers that `encode` gives a row."""
+        return len(self.numeric) + len(self.indicators)
+
+    @classmethod
+    def fit(cls, table: pa.Table, numeric: list[str], text: list[str], max_categories: int) -> Preprocessor:
+        """Learn from the training split."""
+        medians, means, scales, indicators = [], [], [], []
+        for index, name in enumerate(numeric):
+            values = tables.numbers(table, name).astype(np.float32)
+            missing = ~np.isfinite(values)
+            present = values[~missing].astype(np.float64)
+            median = float(np.float32(np.median(present))) if len(present) else 0.0
+            filled = np.where(missing, median, values).astype(np.float64)
+            deviation = float(np.std(filled))
+            medians.append(median)
+            means.append(float(np.mean(filled)))
+            scales.append(1 / deviation if deviation > 0 and np.isfinite(deviation) else 0.0)
+            if missing.any():
+                indicators.append(index)
+        return cls(
+            numeric=tuple(numeric),
+            medians=np.array(medians, dtype=np.float32),
+            means=np.array(means, dtype=np.float32),
+            scales=np.array(scales, dtype=np.float32),
+            indicators=tuple(indicators),
+            text=tuple(text),
+            categories=tuple(_most_frequent(table, name, max_categories) for name in text),
+        )
+
+    def encode(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [rows, width] as float32 and category indices [rows, texts] as int64."""
+        raw = np.empty((table.num_rows, len(self.numeric)), dtype=np.float32)
+        for index, name in enumerate(self.numeric):
+            raw[:, index] = tables.numbers(table, name)
+        missing = ~np.isfinite(raw)
+        scaled = (np.where(missing, self.medians, raw) - self.means) * self.scales
+        numbers = np.concatenate([scaled, missing[:, list(self.indicators)].astype(np.float32)], axis=1)
+        codes = np.empty((table.num_rows, len(self.text)), dtype=np.int64)
+        for index, name in enumerate(self.text):
+            codes[:, index] = _codes(table, name, self.categories[index])
+        return numbers, codes
+
+
+def _plain(table: pa.Table, name: str) -> pa.ChunkedArray:
+    column = table.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    return pc.fill_null(pc.cast(column, pa.string()), "")
+
+
+def _most_frequent(table: pa.Table, name: str, limit: int) -> tuple[str, ...]:
+    counted = [(str(e["values"]), int(e["counts"])) for e in pc.value_counts(_plain(table, name)).to_pylist()]
+    ordered = sorted((item for item in counted if item[0]), key=lambda item: (-item[1], item[0]))
+    return tuple(value for value, _ in ordered[:limit])
+
+
+def _codes(table: pa.Table, name: str, categories: tuple[str, ...]) -> np.ndarray:
+    column = _plain(table, name)
+    found = pc.index_in(column, value_set=pa.array(categories, pa.string()))
+    index = np.asarray(pc.fill_null(found, OTHER - FIRST).to_numpy(), dtype=np.int64) + FIRST
+    empty = np.asarray(pc.equal(column, "").to_numpy(), dtype=bool)
+    return np.where(empty, MISSING, index)
