@@ -9,7 +9,7 @@ from tidemill.contract.names import LABEL_JOB, LABEL_POOL
 
 Facet = tuple[str, str]
 
-WATCHED_CHILDREN = ("Job", "Pod", "StatefulSet", "Service", "EndpointSlice", "ServiceAccount", "RoleBinding", "ConfigMap",
+WATCHED_CHILDREN = ("Job", "Pod", "StatefulSet", "Service", "EndpointSlice", "ServiceAccount", "RoleBinding",
                     "PodDisruptionBudget")  # fmt: skip
 """Child kinds that are watched, with the label managed-by=tidemill."""
 
