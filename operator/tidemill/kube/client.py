@@ -36,8 +36,8 @@ _MAX_RETRY_AFTER = 30.0
 
 Hook = Callable[[str, str, str, float], None]
 """Called after every attempt with verb, kind, HTTP status (or the name of the failure) and seconds."""
-Guard = Callable[[], None]
-"""Called before every attempt to write; raises to hold it back."""
+Guard = Callable[[], float | None]
+"""Called before every attempt to write; raises to hold it back, or gives the most seconds that it may take."""
 
 
 class Client:
@@ -100,13 +100,12 @@ class Client:
         data = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         total = attempts or self._attempts
         for attempt in range(1, total + 1):
-            if verb not in _READS and self._guard is not None:
-                self._guard()
+            allowed = timeout or self._timeout
+            if verb not in _READS and self._guard is not None and (most := self._guard()) is not None:
+                allowed = min(allowed, most)
             started = time.perf_counter()
             try:
-                status, retry_after, raw = await self._once(
-                    _METHODS[verb], url, headers, data, timeout or self._timeout
-                )
+                status, retry_after, raw = await self._once(_METHODS[verb], url, headers, data, allowed)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._record(verb, kind, type(error).__name__, started)
                 if attempt == total:

@@ -1,0 +1,56 @@
+"""Which of the kinds that the operator knows this API server serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from tidemill.kube.client import Client
+from tidemill.kube.errors import ApiError, ConnectionFailed
+from tidemill.kube.resources import OURS, ResourceType
+
+RETRY_SECONDS = 3.0
+_log = logging.getLogger("tidemill.discovery")
+
+
+async def served(client: Client, types: Iterable[ResourceType]) -> list[ResourceType]:
+    """Those of the types that the API server serves."""
+    known: dict[str, set[str]] = {}
+    result = []
+    for type_ in types:
+        if type_.api_version not in known:
+            known[type_.api_version] = await _plurals(client, type_)
+        if type_.plural in known[type_.api_version]:
+            result.append(type_)
+    return result
+
+
+async def wait_for_kinds(client: Client, types: Iterable[ResourceType]) -> list[ResourceType]:
+    """The served types, as soon as all of ours are among them. Children that are not served are left out."""
+    wanted = list(types)
+    while True:
+        try:
+            found = await served(client, wanted)
+        except (ApiError, ConnectionFailed) as error:
+            _log.warning("the API server does not say what it serves, asked again: %s", error)
+        else:
+            missing = [t for t in wanted if t not in found]
+            absent = sorted(t.plural for t in missing if t.kind in OURS)
+            if not absent:
+                for type_ in missing:
+                    _log.warning("%s is not served here: not watched", type_.plural)
+                return found
+            _log.warning("waiting for the CRDs of %s: install the chart tidemill-crds", ", ".join(absent))
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _plurals(client: Client, type_: ResourceType) -> set[str]:
+    path = f"/apis/{type_.group}/{type_.version}" if type_.group else f"/api/{type_.version}"
+    try:
+        answer = await client.request("get", path, kind="APIResourceList")
+    except ApiError as error:
+        if error.not_found:
+            return set()
+        raise
+    return {item["name"] for item in answer.get("resources") or ()}

@@ -1,0 +1,158 @@
+"""The cache: trimmed objects by name, by controller and by facet. Implements reconcile.observed.Observed.
+
+Three writers feed it: the watch, our own writes (so that the next reconcile does not act on what was before them), and the
+resync. Each object only ever moves forward in resourceVersion; one that was deleted never comes back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from tidemill.contract.results import Progress
+from tidemill.reconcile.facets import Facet, facets
+from tidemill.reconcile.observed import DriftReading, Object
+from tidemill.runtime.trim import edited_by_others, trim
+
+_TOMBSTONES = 20_000
+
+
+class Measurements(Protocol):
+    """The two measurements that reconciling sees besides objects."""
+
+    def progress(self, namespace: str, pod: str) -> Progress | None:
+        """What the task in a running pod said last."""
+
+    def drift(self, namespace: str, policy: str) -> DriftReading | None:
+        """The newest scores for a DriftPolicy."""
+
+
+class Entry:
+    """One object with what is needed to find and to forget it."""
+
+    __slots__ = ("edited", "facets", "obj", "owner", "version")
+
+    def __init__(self, obj: dict[str, Any], version: int, owner: str | None, found: tuple[Facet, ...], edited: bool):
+        self.obj = obj
+        self.version = version
+        self.owner = owner
+        self.facets = found
+        self.edited = edited
+
+
+class Indices:
+    """All objects that the operator watches."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[str, dict[str, Entry]]] = {}
+        self._owned: dict[tuple[str, str], dict[str, Entry]] = {}
+        self._facets: dict[tuple[str, str, str, str], dict[str, Entry]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self.measurements: Measurements | None = None
+
+    # Reading: Observed
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """One object, or None."""
+        entry = self.entry(kind, namespace, name)
+        return entry.obj if entry else None
+
+    def owned(self, uid: str, kind: str) -> Sequence[Object]:
+        """The objects of a kind whose controller has this UID, sorted by name."""
+        return _sorted(self._owned.get((uid, kind)))
+
+    def select(self, kind: str, namespace: str, facet: str, value: str) -> Sequence[Object]:
+        """The objects of a kind with a facet of this value, sorted by name."""
+        return _sorted(self._facets.get((kind, namespace, facet, value)))
+
+    def progress(self, namespace: str, pod: str) -> Progress | None:
+        """What the task in a running pod said last."""
+        return self.measurements.progress(namespace, pod) if self.measurements else None
+
+    def drift(self, namespace: str, policy: str) -> DriftReading | None:
+        """The newest scores for a DriftPolicy."""
+        return self.measurements.drift(namespace, policy) if self.measurements else None
+
+    # Reading: the engine
+
+    def entry(self, kind: str, namespace: str, name: str) -> Entry | None:
+        """One object's entry, or None."""
+        try:
+            return self._objects[kind][namespace][name]
+        except KeyError:
+            return None
+
+    def all(self, kind: str, namespace: str | None = None) -> Iterator[Entry]:
+        """The entries of a kind, of one namespace or of all; a copy, so that it may change meanwhile."""
+        spaces = self._objects.get(kind, {})
+        chosen = [spaces.get(namespace, {})] if namespace is not None else list(spaces.values())
+        for space in chosen:
+            yield from list(space.values())
+
+    def count(self) -> dict[str, int]:
+        """How many objects of each kind there are."""
+        return {kind: sum(len(names) for names in spaces.values()) for kind, spaces in self._objects.items()}
+
+    # Writing
+
+    def upsert(self, raw: Mapping[str, Any]) -> Object | None:
+        """Take in an object as the API server gave it. The trimmed object when this was news, else None."""
+        meta = raw["metadata"]
+        if meta["uid"] in self._gone:
+            return None
+        kind, namespace, name = raw["kind"], meta.get("namespace", ""), meta["name"]
+        version = int(meta["resourceVersion"])
+        known = self.entry(kind, namespace, name)
+        if known is not None:
+            if known.version >= version:
+                return None
+            self._unlink(known)
+        obj = trim(raw)
+        owner = next((o["uid"] for o in obj["metadata"].get("ownerReferences", ()) if o.get("controller")), None)
+        entry = Entry(obj, version, owner, tuple(facets(obj)), edited_by_others(raw))
+        self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = entry
+        if owner is not None:
+            self._owned.setdefault((owner, kind), {})[name] = entry
+        for facet, value in entry.facets:
+            self._facets.setdefault((kind, namespace, facet, value), {})[name] = entry
+        return obj
+
+    def remove(self, kind: str, namespace: str, name: str, uid: str) -> Object | None:
+        """Forget an object for ever. The object when it was known, else None."""
+        self._gone[uid] = None
+        while len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
+        known = self.entry(kind, namespace, name)
+        if known is None or known.obj["metadata"]["uid"] != uid:
+            return None
+        self._unlink(known)
+        return known.obj
+
+    def _unlink(self, entry: Entry) -> None:
+        meta, kind = entry.obj["metadata"], entry.obj["kind"]
+        namespace, name = meta.get("namespace", ""), meta["name"]
+        spaces = self._objects[kind]
+        del spaces[namespace][name]
+        if not spaces[namespace]:
+            del spaces[namespace]
+        if entry.owner is not None:
+            _discard(self._owned, (entry.owner, kind), name)
+        for facet, value in entry.facets:
+            _discard(self._facets, (kind, namespace, facet, value), name)
+
+
+def _discard(index: dict[Any, dict[str, Entry]], key: Any, name: str) -> None:
+    names = index.get(key)
+    if names is not None:
+        names.pop(name, None)
+        if not names:
+            del index[key]
+
+
+def _sorted(names: dict[str, Entry] | None) -> Sequence[Object]:
+    if not names:
+        return ()
+    if len(names) == 1:
+        return tuple(entry.obj for entry in names.values())
+    return tuple(names[name].obj for name in sorted(names))

@@ -1,0 +1,182 @@
+"""kopf as informer: watches, reconnects, bookmarks and 410s are its work; every event ends in the intake, nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import aiohttp
+import kopf
+
+from tidemill.kube.config import Connection
+from tidemill.kube.errors import ApiError, ConnectionFailed
+from tidemill.kube.resources import ResourceType
+from tidemill.runtime.intake import Intake
+from tidemill.runtime.metrics import Metrics
+from tidemill.runtime.seed import Seeder, selector
+
+WATCH_SECONDS = 240
+"""A watch is opened anew so often: a silent one is never older than this and kopf's inactivity limit together."""
+_NOTHING = "metadata.name=tidemill-matches-no-object"
+_log = logging.getLogger("tidemill.informer")
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf shall neither remember nor compare what it saw: that triples the rate of events."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:  # noqa: ARG002
+        return {}
+
+    def fetch(self, *, body: Any) -> None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Nothing is kept."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """There are no handlers with a progress."""
+
+    def fetch(self, *, key: Any, body: Any) -> None:  # noqa: ARG002
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Nothing is kept."""
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Nothing was kept."""
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Nothing to touch."""
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+class Informer:
+    """One kopf operator, started again when it fails."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        types: Iterable[ResourceType],
+        namespaces: Collection[str],
+        seeder: Seeder,
+        intake: Intake,
+        metrics: Metrics,
+        spawned: Callable[[], None],
+    ) -> None:
+        """`spawned` is called each time kopf has started, and with that has taken the process's signals."""
+        self._connection = connection
+        self._types = tuple(types)
+        self._namespaces = tuple(namespaces)
+        self._seeder = seeder
+        self._intake = intake
+        self._metrics = metrics
+        self._spawned = spawned
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set. A failure of kopf (RBAC taken away, a broken stream) is logged and retried."""
+        failures = 0
+        while not stop.is_set():
+            started = asyncio.get_running_loop().time()
+            try:
+                others = asyncio.all_tasks()
+                tasks = await kopf.spawn_tasks(
+                    registry=self._registry(),
+                    settings=self._settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=stop,
+                )
+                self._spawned()
+                await kopf.run_tasks(tasks, ignored=others)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # kopf's own failures have no common type, and none may end the process
+                failures = 0 if asyncio.get_running_loop().time() - started > 120 else failures + 1
+                delay = min(30.0, 2.0**failures) * (0.5 + random.random() / 2)
+                _log.error("watching failed, begins again in %.1f s: %s", delay, error, exc_info=failures == 1)
+                try:
+                    async with asyncio.timeout(delay):
+                        await stop.wait()
+                except TimeoutError:
+                    continue
+
+    def _settings(self) -> kopf.OperatorSettings:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.posting.level = logging.WARNING
+        settings.peering.standalone = True
+        settings.scanning.disabled = True  # kinds are known at the start; CRDs need not be readable
+        settings.queueing.worker_limit = None  # a limit can deadlock the start
+        settings.queueing.idle_timeout = 0.5
+        settings.process.ultimate_exiting_timeout = None
+        settings.watching.server_timeout = WATCH_SECONDS
+        settings.watching.connect_timeout = 10.0
+        settings.networking.request_timeout = 120.0
+        settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8)
+        settings.persistence.diffbase_storage = _NoDiffBase()
+        settings.persistence.progress_storage = _NoProgress()
+        for type_ in self._types:
+            if chosen := selector(type_.kind):
+                settings.watching.label_selectors[type_.group, type_.version, type_.plural] = chosen
+        return settings
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        for type_ in self._types:
+            self._register(registry, type_)
+        return registry
+
+    def _register(self, registry: kopf.OperatorRegistry, type_: ResourceType) -> None:
+        async def observed(event: Any, **_: Any) -> None:
+            raw = event["object"]
+            news = self._intake.deleted(raw) if event["type"] == "DELETED" else self._intake.observed(raw)
+            self._metrics.watch_events.labels(type_.kind, "yes" if news else "no").inc()
+
+        kopf.on.event(type_.group, type_.version, type_.plural, id=f"observe-{type_.plural}", registry=registry)(
+            observed
+        )
+
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        """A session of ours: tokens stay fresh, and LISTs are ours (see seed.py)."""
+        tls = self._connection.tls
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else False),
+            headers={"User-Agent": "tidemill-watch", "Accept-Encoding": "identity"},
+            middlewares=(self._middleware,),
+        )
+        return kopf.AiohttpSession(server=self._connection.server, aiohttp_session=session)
+
+    async def _middleware(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._connection.token is not None:
+            request.headers["Authorization"] = f"Bearer {self._connection.token.get()}"
+        dimension = self._seeder.dimensions.get(request.url.path) if request.method == "GET" else None
+        if dimension is None:
+            return await handler(request)
+        type_, namespace = dimension
+        if "watch" in request.url.query:
+            response = await handler(request)
+            if response.status == 200:
+                self._seeder.touch(type_, namespace)
+            return response
+        # kopf lists before it watches. An empty page first: its resourceVersion is where the watch begins. Then our own
+        # list, which is newer; events in between arrive twice and the second time is no news.
+        request.url = request.url.update_query(fieldSelector=_NOTHING, limit="1")
+        response = await handler(request)
+        if response.status == 200:
+            try:
+                await self._seeder.seed(type_, namespace)
+            except (ApiError, ConnectionFailed) as error:
+                response.close()
+                raise aiohttp.ClientConnectionError(str(error)) from error  # kopf lists again after a pause
+        return response

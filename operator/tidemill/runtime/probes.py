@@ -1,0 +1,48 @@
+"""/healthz, /readyz and /metrics on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is wrong."""
+
+
+class Probes:
+    """A small HTTP server."""
+
+    def __init__(self, *, registry: CollectorRegistry, healthy: Check, ready: Check, address: str, port: int) -> None:
+        self._registry = registry
+        self._healthy = healthy
+        self._ready = ready
+        self._address = address
+        self._port = port
+        self._runner: web.AppRunner | None = None
+        self.bound_port = 0
+        """The port that is listened on, once started."""
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", lambda _: self._answer(self._healthy))
+        app.router.add_get("/readyz", lambda _: self._answer(self._ready))
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._address, self._port).start()
+        self.bound_port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _answer(self, check: Check) -> web.Response:
+        wrong = check()
+        return web.Response(text=wrong or "ok", status=503 if wrong else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,215 @@
+"""The queue: each key once, never two workers on one key, namespaces in turn, failures with growing delays.
+
+Single-threaded asyncio: no locks. Two lanes: changes come before bulk work (the first pass, the periodic pass), of which
+every eighth turn is given away so that it cannot starve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from tidemill.reconcile.plan import Key
+
+BULK_TURN = 8
+
+
+class _Lane:
+    """Keys by namespace; namespaces take turns."""
+
+    def __init__(self) -> None:
+        self._namespaces: OrderedDict[str, deque[Key]] = OrderedDict()
+        self.size = 0
+
+    def push(self, key: Key) -> None:
+        self._namespaces.setdefault(key.namespace, deque()).append(key)
+        self.size += 1
+
+    def pop(self) -> Key:
+        namespace, keys = next(iter(self._namespaces.items()))
+        key = keys.popleft()
+        if keys:
+            self._namespaces.move_to_end(namespace)
+        else:
+            del self._namespaces[namespace]
+        self.size -= 1
+        return key
+
+
+class WorkQueue:
+    """Deduplicating work queue with delays and backoff."""
+
+    def __init__(
+        self,
+        *,
+        backoff_base: float = 0.25,
+        backoff_cap: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._base = backoff_base
+        self._cap = backoff_cap
+        self._clock = clock
+        self._jitter = jitter
+        self._urgent, self._bulk = _Lane(), _Lane()
+        self._turn = 0
+        self._queued: dict[Key, float] = {}
+        self._running: set[Key] = set()
+        self._dirty: dict[Key, bool] = {}
+        self._failures: dict[Key, int] = {}
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._queued)
+
+    @property
+    def delayed(self) -> int:
+        """Keys that wait for their time."""
+        return len(self._due)
+
+    @property
+    def running(self) -> int:
+        """Keys that a worker has."""
+        return len(self._running)
+
+    @property
+    def failing(self) -> int:
+        """Keys whose last reconcile failed."""
+        return len(self._failures)
+
+    def oldest(self) -> float:
+        """Seconds that the longest waiting key has waited."""
+        first = next(iter(self._queued.values()), None)
+        return 0.0 if first is None else max(0.0, self._clock() - first)
+
+    def add(self, key: Key, *, bulk: bool = False) -> None:
+        """Reconcile the key as soon as there is a worker; after the present one when it is being reconciled."""
+        if self._closed or key in self._queued:
+            return
+        if key in self._running:
+            self._dirty[key] = self._dirty.get(key, True) and bulk
+            return
+        self._queued[key] = self._clock()
+        (self._bulk if bulk else self._urgent).push(key)
+        self._wake_one()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Reconcile the key after so long, or earlier when it was already due earlier."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = self._clock() + seconds
+        if self._closed or self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        if len(self._heap) > 2 * len(self._due) + 1024:  # mostly entries that were moved to an earlier time
+            self._heap = [item for item in self._heap if self._due.get(item[2]) == item[0]]
+            heapq.heapify(self._heap)
+        self._set_timer()
+
+    async def take(self) -> Key | None:
+        """The next key; None when the queue was closed. Pair every key with one `done`."""
+        while True:
+            if self._closed:
+                return None
+            self.release_due()
+            if key := self._pop():
+                self._running.add(key)
+                self._due.pop(key, None)  # whatever it was wanted for later is looked at now
+                return key
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_one()  # pass on the call that this worker will not answer
+                raise
+
+    def done(self, key: Key, *, failed: bool = False) -> float:
+        """The worker has finished. After a failure the key comes back with a growing delay, which is returned."""
+        self._running.discard(key)
+        delay = 0.0
+        if failed:
+            count = self._failures[key] = self._failures.get(key, 0) + 1
+            # Half of the delay is random: keys that failed together do not come back together.
+            delay = min(self._cap, self._base * 2 ** min(count - 1, 30)) * (0.5 + self._jitter() / 2)
+            self.add_after(key, delay)
+        else:
+            self._failures.pop(key, None)
+        if key in self._dirty:
+            self.add(key, bulk=self._dirty.pop(key))
+        return delay
+
+    def failures(self, key: Key) -> int:
+        """How many times in a row the key has failed."""
+        return self._failures.get(key, 0)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone: no more delays for it."""
+        self._failures.pop(key, None)
+        self._due.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all that waits: another process does the work now."""
+        self._urgent, self._bulk = _Lane(), _Lane()
+        self._queued.clear()
+        self._dirty.clear()
+        self._failures.clear()
+        self._due.clear()
+        self._heap.clear()
+
+    def close(self) -> None:
+        """Hand out no more keys."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiters:
+            self._wake_one()
+
+    def _pop(self) -> Key | None:
+        self._turn += 1
+        lanes = (self._bulk, self._urgent) if self._turn % BULK_TURN == 0 else (self._urgent, self._bulk)
+        for lane in lanes:
+            if lane.size:
+                key = lane.pop()
+                del self._queued[key]
+                return key
+        return None
+
+    def release_due(self) -> None:
+        """Move the keys whose time has come to the queue."""
+        now = self._clock()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:  # else it was handled or moved to an earlier time
+                del self._due[key]
+                self.add(key)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap and not self._closed:
+            delay = max(0.0, self._heap[0][0] - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.release_due)
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

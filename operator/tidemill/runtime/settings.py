@@ -1,0 +1,263 @@
+"""Settings of the operator: one YAML file, environment variables, flags; each later one wins. Wrong ones stop the start."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from tidemill.build import settings as build
+
+ENV_PREFIX = "TIDEMILL_OPERATOR_"
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Url = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it, says why, and where it came from."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class WatchSettings(_Section):
+    """What is watched."""
+
+    namespaces: tuple[NamespaceName, ...] = ()
+    """Namespaces to watch, comma-separated; empty: all of the cluster."""
+    resync_interval: Seconds = 300.0
+    """Seconds between two comparisons of the cache with the API server."""
+    full_pass_interval: Seconds = 3600.0
+    """Seconds between two passes over every resource; a pass without need writes nothing."""
+
+
+class ImageSettings(_Section):
+    """Images of the pods that the operator makes."""
+
+    worker: str = "localhost/tidemill-worker:dev"
+    """Image of the tasks."""
+    trainer: str = "localhost/tidemill-trainer:dev"
+    """Image of the training tasks."""
+    serving: str = "localhost/tidemill-serving:dev"
+    """Image of CPU serving pools and of every agent."""
+    triton: str = ""
+    """Image of serving pools with runtime NVIDIA."""
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    """imagePullPolicy of every container."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of image pull secrets, comma-separated."""
+
+
+class StoreSettings(_Section):
+    """The artifact store, as pods see it."""
+
+    bucket: str = Field(default="tidemill", min_length=1)
+    """Bucket of all artifacts."""
+    endpoint: Url = ""
+    """URL of the S3 API; empty: AWS."""
+    region: str = "us-east-1"
+    """Region to sign for."""
+    secret_name: str = "tidemill-store"
+    """Secret of each namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+
+class PrometheusSettings(_Section):
+    """The Prometheus that evaluates drift scores."""
+
+    url: Url = ""
+    """URL of the Prometheus API; empty: drift policies say that nothing was measured."""
+    token_file: str = ""
+    """File with a bearer token."""
+    ca_file: str = ""
+    """CA certificates that the URL's certificate is checked against."""
+    timeout: Seconds = 20.0
+    """Seconds to wait for an answer."""
+
+
+class ProgressSettings(_Section):
+    """How often running tasks are asked how far they are."""
+
+    interval: Annotated[float, Field(ge=3, le=3600)] = 15.0
+    """Seconds between two questions to one run."""
+    timeout: Seconds = 2.0
+    """Seconds to wait for an answer."""
+    concurrency: int = Field(default=20, ge=1, le=1000)
+    """Questions at a time."""
+
+
+class LeaseSettings(_Section):
+    """Leader election."""
+
+    enabled: bool = True
+    """Whether to elect a leader; without, run exactly one replica."""
+    name: NamespaceName = "tidemill-operator"
+    """Name of the Lease."""
+    namespace: str = ""
+    """Namespace of the Lease; empty: the operator's own."""
+    duration: Seconds = 15.0
+    """Seconds after which a silent leader is replaced."""
+    renew_deadline: Seconds = 10.0
+    """Seconds after which a leader that cannot renew stops writing."""
+    retry_period: Seconds = 2.0
+    """Seconds between two attempts."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.retry_period < self.renew_deadline < self.duration:
+            raise ValueError("retryPeriod must be less than renewDeadline, and that less than duration")
+        return self
+
+
+class LogSettings(_Section):
+    """Logging."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    format: Literal["json", "text"] = "json"
+    """JSON lines, or text for people."""
+
+
+class ChildSettings(_Section):
+    """How children look."""
+
+    worker_service_account: str = "default"
+    """ServiceAccount of task pods; they get no token."""
+    agent_role_kind: Literal["ClusterRole", "Role"] = "ClusterRole"
+    """Kind of the role that serving agents are bound to."""
+    agent_role_name: str = "tidemill-agent"
+    """Name of that role."""
+    cluster_domain: str = "cluster.local"
+    """DNS domain of the cluster."""
+    pod_labels: dict[str, str] = {}
+    """Labels added to every pod (key=value, comma-separated)."""
+
+
+class Settings(_Section):
+    """All settings."""
+
+    kubeconfig: str = ""
+    """Kubeconfig file; empty: the pod's service account."""
+    workers: int = Field(default=16, ge=1, le=256)
+    """Reconciles at a time."""
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of /healthz, /readyz and /metrics; 0 picks a free one."""
+    http_address: str = "0.0.0.0"
+    """Address of that port."""
+    shutdown_seconds: Seconds = 10.0
+    """Seconds that running reconciles have to finish in."""
+    watch: WatchSettings = WatchSettings()
+    images: ImageSettings = ImageSettings()
+    store: StoreSettings = StoreSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
+    progress: ProgressSettings = ProgressSettings()
+    lease: LeaseSettings = LeaseSettings()
+    log: LogSettings = LogSettings()
+    children: ChildSettings = ChildSettings()
+
+    def for_builders(self) -> build.BuildSettings:
+        """The part that shapes children."""
+        return build.BuildSettings(
+            images=build.Images(**self.images.model_dump()),
+            store=build.Store(**self.store.model_dump()),
+            **self.children.model_dump(),
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: one flag for each setting."""
+    result = argparse.ArgumentParser(
+        prog="python -m tidemill.runtime",
+        description="The Tidemill operator.",
+        epilog=f"Each setting can also come from --config (YAML, camelCase) or the environment ({ENV_PREFIX}<SETTING>).",
+    )
+    result.add_argument("--config", metavar="FILE", help="YAML file with settings")
+    for path, model, name in _leaves(Settings):
+        field = model.model_fields[name]
+        default = field.default
+        shown = "" if default in ("", (), {}) else f" (default: {default})"
+        result.add_argument(
+            "--" + "-".join(path).replace("_", "-"), dest=".".join(path), metavar="VALUE", default=None,
+            help=f"{field.description or ''}{shown}".replace("%", "%%"),
+        )  # fmt: skip
+    return result
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """The settings from flags, environment and file. Raises SettingsError."""
+    flags = vars(parser().parse_args(arguments))
+    config = flags.pop("config") or environment.get(ENV_PREFIX + "CONFIG")
+    values: dict[str, Any] = _read_file(Path(config)) if config else {}
+    known = {ENV_PREFIX + "_".join(path).upper(): (path, model, name) for path, model, name in _leaves(Settings)}
+    for variable in sorted(v for v in environment if v.startswith(ENV_PREFIX) and v != ENV_PREFIX + "CONFIG"):
+        if variable not in known:
+            raise SettingsError(f"environment variable {variable}: no such setting (see --help)")
+        _put(values, *known[variable], environment[variable])
+    for path, model, name in known.values():
+        if (text := flags[".".join(path)]) is not None:
+            _put(values, path, model, name, text)
+    return validate(values, source=config or "flags and environment")
+
+
+def validate(values: Mapping[str, Any], *, source: str = "settings") -> Settings:
+    """Settings from plain values. Raises SettingsError with one line that names every wrong setting."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            where = ".".join(to_camel(str(p)) for p in item["loc"]) or "settings"
+            if item["type"] == "extra_forbidden":
+                problems.append(f"{where}: no such setting")
+            else:
+                problems.append(f"{where}: {item['msg']} (got {item['input']!r})")
+        raise SettingsError(f"{source}: {'; '.join(problems)}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: the document must be a mapping of settings")
+    return values
+
+
+def _leaves(
+    model: type[BaseModel], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], type[BaseModel], str]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _leaves(kind, (*above, name))
+        else:
+            yield (*above, name), model, name
+
+
+def _put(values: dict[str, Any], path: tuple[str, ...], model: type[BaseModel], name: str, text: str) -> None:
+    """Set one value from text, under the same spelling as the file's, so that it replaces what the file says."""
+    for part in path[:-1]:
+        inner = values.setdefault(to_camel(part), {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{to_camel(part)}: must be a mapping of settings")
+        values = inner
+    default = model.model_fields[name].default
+    value: Any = text
+    if isinstance(default, tuple):
+        value = [item for item in re.split(r"\s*,\s*", text.strip()) if item]
+    elif isinstance(default, dict):
+        pairs = [item.partition("=") for item in re.split(r"\s*,\s*", text.strip()) if item]
+        value = {key: val for key, _, val in pairs}
+    values[to_camel(path[-1])] = value

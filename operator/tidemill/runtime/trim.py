@@ -1,0 +1,119 @@
+"""What is kept of an object in memory: what reconciling reads, with shared strings. The rest is left to the API server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tidemill.contract.names import FIELD_MANAGER, GROUP
+
+_META = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
+    "ownerReferences",
+)  # fmt: skip
+_OWNER = ("apiVersion", "kind", "name", "uid", "controller")
+_SHARED_LENGTH = 64
+_UNIQUE = frozenset({"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "message", "note"})
+_CONTAINER = ("name", "state", "lastState", "ready", "restartCount", "image", "imageID")
+_POD_STATUS = ("phase", "reason", "message", "podIP", "startTime", "conditions")
+_JOB_STATUS_DROPPED = frozenset({"uncountedTerminatedPods"})
+_JOB_SPEC_DROPPED = frozenset({"template", "selector"})
+
+
+def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A compact copy of an object as the API server gave it."""
+    kind = raw["kind"]
+    obj: dict[str, Any] = {
+        "apiVersion": sys.intern(raw["apiVersion"]),
+        "kind": sys.intern(kind),
+        "metadata": _meta(raw["metadata"]),
+    }
+    shape = _SHAPES.get(kind)
+    if shape is not None and not raw["apiVersion"].startswith(f"{GROUP}/"):
+        obj.update(shape(raw))
+    else:
+        for part, value in raw.items():
+            if part not in ("apiVersion", "kind", "metadata"):
+                obj[sys.intern(part)] = _share(value)
+    return obj
+
+
+def edited_by_others(raw: Mapping[str, Any]) -> bool:
+    """Whether somebody else wrote fields outside metadata and status after we last applied the object.
+
+    Read from managedFields, which are not kept. Jobs are left out: their template is immutable, and queueing systems
+    rightly change `suspend`.
+    """
+    if raw["kind"] == "Job":
+        return False
+    ours, theirs = "", ""
+    for entry in raw["metadata"].get("managedFields") or ():
+        if entry.get("subresource"):
+            continue
+        at = entry.get("time") or ""
+        if entry.get("manager") == FIELD_MANAGER:
+            ours = max(ours, at)
+        elif any(key not in ("f:metadata", "f:status") for key in entry.get("fieldsV1") or ()):
+            theirs = max(theirs, at)
+    return bool(ours) and theirs > ours
+
+
+def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: _share(meta[key], key) for key in _META if key in meta and key != "ownerReferences"}
+    # Annotations of others can be huge (kubectl's last applied manifest); ours are read.
+    own = {sys.intern(k): v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
+    if own:
+        kept["annotations"] = own
+    if owners := meta.get("ownerReferences"):
+        kept["ownerReferences"] = [{k: _share(o[k], k) for k in _OWNER if k in o} for o in owners]
+    return kept
+
+
+def _share(value: Any, key: str = "") -> Any:
+    """A deep copy in which equal short strings are one object: thousands of objects say the same words."""
+    if isinstance(value, str):
+        return sys.intern(value) if len(value) <= _SHARED_LENGTH and key not in _UNIQUE else value
+    if isinstance(value, dict):
+        return {sys.intern(k): _share(v, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_share(v) for v in value]
+    return value
+
+
+def _pick(source: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: _share(source[key], key) for key in keys if key in source}
+
+
+def _pod(raw: Mapping[str, Any]) -> dict[str, Any]:
+    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    kept = _pick(status, _POD_STATUS)
+    for group in ("containerStatuses", "initContainerStatuses"):
+        if group in status:
+            kept[group] = [_pick(container, _CONTAINER) for container in status[group]]
+    return {"spec": _pick(spec, ("nodeName",)), "status": kept}
+
+
+def _job(raw: Mapping[str, Any]) -> dict[str, Any]:
+    spec = {k: _share(v) for k, v in (raw.get("spec") or {}).items() if k not in _JOB_SPEC_DROPPED}
+    status = {k: _share(v) for k, v in (raw.get("status") or {}).items() if k not in _JOB_STATUS_DROPPED}
+    return {"spec": spec, "status": status}
+
+
+def _stateful_set(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {"spec": _pick(raw.get("spec") or {}, ("replicas",)), "status": _share(raw.get("status") or {})}
+
+
+def _bare(_: Mapping[str, Any]) -> dict[str, Any]:
+    """Kinds of which only the existence and the digest matter."""
+    return {}
+
+
+_SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "Pod": _pod,
+    "Job": _job,
+    "StatefulSet": _stateful_set,
+    "ServiceAccount": _bare,
+    "RoleBinding": _bare,
+    "ConfigMap": _bare,
+}
