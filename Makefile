@@ -26,7 +26,7 @@ check: setup ## style, types, layers, generated files, shell scripts, charts
 	$(BIN)/lint-imports
 	PATH="$$PWD/$(BIN):$$PATH" hack/gen-crds --check
 	hack/check-shell
-	helm=$$(hack/cluster build)/helm
+	helm=$$(hack/cluster build helm)/helm
 	for chart in charts/*/; do "$$helm" lint --strict "$$chart"; done
 
 test-fast: setup ## all tests that need no cluster

@@ -29,6 +29,8 @@ bin_folder() { # the programs' folder, named by what they are made of
   echo "$cache/bin/${hash:0:16}"
 }
 
+programs_folder() { cat "$dir/programs" 2> /dev/null || bin_folder; } # the running cluster's, whatever the sources are now
+
 # Each program that is called, and the Debian package that has it.
 programs="cni:containernetworking-plugins containerd:containerd ctr:containerd runc:runc iptables:iptables nft:nftables conntrack:conntrack ip:iproute2
   curl:curl openssl:openssl nsenter:util-linux unshare:util-linux mount:mount"

@@ -15,6 +15,7 @@ up() {
   rm -rf "$logs"
   mkdir -p "$logs" "$state" "$store"
   choose_network
+  echo "$bin" > "$dir/programs"
   cd "$state" || die "cannot enter $state"
   pki 2> "$logs/openssl.log"
   configs

@@ -33,7 +33,7 @@ forget_old_images() { # the project's images of earlier sources, unless a Pod ma
 }
 
 kubectl_in_use() { # image names  -- prints those that no Pod names
-  local used; used=$("$(bin_folder)/kubectl" --kubeconfig "$dir/kubeconfig" get pods -A -o jsonpath='{..image}' | tr ' ' '\n')
+  local used; used=$("$(programs_folder)/kubectl" --kubeconfig "$dir/kubeconfig" get pods -A -o jsonpath='{..image}' | tr ' ' '\n')
   grep -vxF -f <(echo "$used"; echo none) <<< "$1" || true
 }
 
@@ -54,7 +54,7 @@ down() { # ends the node: its processes, mounts and links are in its namespaces 
   fi
   if grep -q " $dir/" /proc/self/mountinfo; then die "something is still mounted under $dir"; fi
   rm -rf --one-file-system "$state"
-  rm -f "$dir/pid" "$dir/kubeconfig" "$dir/network"
+  rm -f "$dir/pid" "$dir/kubeconfig" "$dir/network" "$dir/programs"
 }
 
 status() {

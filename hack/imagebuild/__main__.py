@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("build", "digests"):
         verbs.add_parser(verb).add_argument("names", nargs="*")
-    for verb in ("list", "prune", "superseded"):
+    for verb in ("list", "names", "prune", "superseded"):
         verbs.add_parser(verb)
     verbs.add_parser("reference").add_argument("name")
     unpack = verbs.add_parser("unpack")
@@ -78,6 +78,10 @@ def _list(_: argparse.Namespace) -> None:
         print(f"{image.reference:52} {packed / 1e6:6.1f} MB {unpacked / 1e6:6.1f} MB  {layers}")
 
 
+def _names(_: argparse.Namespace) -> None:
+    print(*(image.name for image in _built([])), sep="\n")
+
+
 def _digests(options: argparse.Namespace) -> None:
     images = {
         image.name: {"repository": image.repository, "tag": image.tag, "digest": image.digest}
@@ -94,7 +98,11 @@ def _reference(options: argparse.Namespace) -> None:
 def _archive(options: argparse.Namespace) -> None:
     if os.isatty(1):
         raise BuildError("an archive goes to a file or a pipe, not to a terminal")
-    export(_built(_known(options.names)), sys.stdout.buffer, present=options.present_blobs)
+    images = _built(_known(options.names))
+    if docker.wanted():
+        docker.save(images)
+        return
+    export(images, sys.stdout.buffer, present=options.present_blobs)
 
 
 def _missing(options: argparse.Namespace) -> None:

@@ -47,3 +47,8 @@ def build(name: str) -> Image:
     remember_image(image)
     say(f"built {image.reference}")
     return image
+
+
+def save(images: list[Image]) -> None:
+    """Write an archive of images to the standard output."""
+    subprocess.run(["docker", "save", *(image.reference for image in images)], check=True)
