@@ -38,15 +38,13 @@ class Client:
         outputs: list[str] | None = None,
         *,
         request_id: str = "",
-        datatypes: dict[str, str] | None = None,
         version: str = "",
     ) -> dict[str, Array]:
-        """One request; scalars are sent with the shape [1]. `datatypes` names types that numpy lacks (BF16)."""
+        """One request; scalars are sent with the shape [1]."""
         inputs = []
         for name, array in feeds.items():
             sent = np.asarray(array).reshape(1) if np.ndim(array) == 0 else array
-            datatype = (datatypes or {}).get(name) or np_to_triton_dtype(sent.dtype)
-            item = self.kind.InferInput(name, list(sent.shape), datatype)
+            item = self.kind.InferInput(name, list(sent.shape), np_to_triton_dtype(sent.dtype))
             item.set_data_from_numpy(sent)
             inputs.append(item)
         wanted = None if outputs is None else [self.kind.InferRequestedOutput(name) for name in outputs]

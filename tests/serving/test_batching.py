@@ -104,11 +104,10 @@ def test_a_shape_that_the_graph_forbids_fails_alone(triton: Triton) -> None:
     assert [isinstance(answer, InferenceServerException) for answer in answers] == [False, True, False, True, False]
 
 
-def test_a_model_that_does_not_batch_its_output_says_so(triton: Triton) -> None:
-    text = "g (float[N,3] x) => (float[N,3] y) { a = Constant <value_ints = [0]> ()\n y = ReduceSum (x, a) }"
-    ready(triton, "not-rows", text)
-    (answer,) = at_once(triton, "http", "not-rows", [{"x": np.ones((2, 3), dtype=np.float32)}])
-    assert "output 'y'" in str(answer)
+def test_an_output_without_a_row_for_each_request_is_refused(triton: Triton) -> None:
+    ready(triton, "not-rows", "g (int64[N,1] x) => (int64[N] y) { y = Unique (x) }")
+    (answer,) = at_once(triton, "http", "not-rows", [{"x": np.array([[4], [4]], dtype=np.int64)}])
+    assert "output 'y': its shape is [1]" in str(answer)
     assert "max_batch_size" in str(answer)
 
 

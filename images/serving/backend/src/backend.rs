@@ -9,7 +9,7 @@ use crate::config::integer;
 use crate::error::{check, log, text, Code, Failure, Result};
 use crate::ffi;
 use crate::housekeeper::Housekeeper;
-use crate::session;
+use crate::{library, memory};
 use crate::tap::Tap;
 
 /// What Triton's own onnxruntime backend takes when `--backend-config` says nothing.
@@ -26,9 +26,10 @@ impl BackendState {
     /// `backend` is the pointer that Triton passed to `TRITONBACKEND_Initialize`.
     pub unsafe fn new(backend: *mut ffi::Backend) -> Result<Self> {
         check_api()?;
+        memory::set_up();
         // SAFETY: by this function's contract.
         let (folder, settings) = unsafe { (folder(backend)?, settings(backend)?) };
-        let library = session::load_library(&folder)?;
+        let library = library::load(&folder)?;
         log(ffi::LOG_INFO, &format!("onnxruntime backend: using {}", library.display()));
         let tap = Tap::from_environment()?.map(Arc::new);
         if let Some(tap) = &tap {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{catch, log, Failure, Result};
 use crate::ffi;
+use crate::memory;
 use crate::tap::{Tap, Writer};
 
 /// While samples come in: often enough for the queue never to fill at 100,000 samples/s.
@@ -71,8 +72,7 @@ fn work(shared: &Shared, tap: Option<&Tap>) {
             trim_at.get_or_insert_with(|| Instant::now() + TRIM_PAUSE);
         } else if trim_at.is_some_and(|due| Instant::now() >= due) {
             trim_at = None;
-            // SAFETY: a plain call into the C library, safe from any thread.
-            unsafe { libc::malloc_trim(0) };
+            memory::give_back();
         }
         let pause = if busy { BUSY } else { IDLE };
         let stop = shared.stop.lock().unwrap_or_else(PoisonError::into_inner);

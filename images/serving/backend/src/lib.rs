@@ -15,6 +15,8 @@ mod ffi;
 mod graph;
 mod housekeeper;
 mod instance;
+mod library;
+mod memory;
 mod model;
 mod options;
 mod outputs;

@@ -1,7 +1,6 @@
-//! Charter: finding libonnxruntime and opening one ONNX file as a session.
+//! Charter: opening one ONNX file as a session of ONNX Runtime.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use ort::ep;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -9,36 +8,6 @@ use ort::session::Session;
 
 use crate::error::{Code, Failure, Result};
 use crate::options::{Level, Options};
-
-pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
-
-/// Loads libonnxruntime once: from `ORT_DYLIB_PATH`, else from a `libonnxruntime.so*` in the backend's own folder.
-pub fn load_library(backend_folder: &Path) -> Result<PathBuf> {
-    static LOADED: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = LOADED.get() {
-        return Ok(path.clone());
-    }
-    let path = find_library(backend_folder)?;
-    let builder = ort::init_from(&path).map_err(|error| {
-        Failure::new(Code::Unavailable, format!("cannot load {}: {}", path.display(), error.message()))
-    })?;
-    builder.with_name("triton").with_telemetry(false).commit();
-    Ok(LOADED.get_or_init(|| path).clone())
-}
-
-fn find_library(folder: &Path) -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os(LIBRARY_VARIABLE).filter(|value| !value.is_empty()) {
-        return Ok(PathBuf::from(path));
-    }
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = files.filter(|file| file.file_name().to_string_lossy().starts_with("libonnxruntime.so"));
-    names.map(|file| file.path()).max().ok_or_else(|| {
-        Failure::new(
-            Code::Unavailable,
-            format!("no libonnxruntime.so* in {}; put it there or set {LIBRARY_VARIABLE}", folder.display()),
-        )
-    })
-}
 
 /// Opens the model; by path, so that external data files beside it are found.
 pub fn open(path: &Path, options: &Options) -> Result<Session> {
