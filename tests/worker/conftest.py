@@ -198,20 +198,25 @@ class Lab:
         return replace(self, environment=replace(self.environment, **changes))
 
 
-@pytest.fixture
-def lab(seaweed: Seaweed, tmp_path: Path) -> Lab:
+def make_lab(seaweed: Seaweed, folder: Path) -> Lab:
+    """An empty corner of the store with a work directory."""
     environment = Environment(
-        task_file=tmp_path / "task",
-        work_dir=tmp_path / "work",
-        secret_dir=tmp_path / "secrets",
-        termination_log=tmp_path / "termination",
+        task_file=folder / "task",
+        work_dir=folder / "work",
+        secret_dir=folder / "secrets",
+        termination_log=folder / "termination",
         progress_port=0,
         image="worker@sha256:test",
         cpus=1,
         memory_bytes=1 << 30,
     )
     environment.work_dir.mkdir()
-    return Lab(seaweed, f"s3://tidemill/{uuid.uuid4().hex[:12]}", tmp_path, environment)
+    return Lab(seaweed, f"s3://tidemill/{uuid.uuid4().hex[:12]}", folder, environment)
+
+
+@pytest.fixture
+def lab(seaweed: Seaweed, tmp_path: Path) -> Lab:
+    return make_lab(seaweed, tmp_path)
 
 
 def progress_of(port: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tidemill.contract.model import Evaluation
 from tidemill.contract.training import Gate
 from tidemill_worker.artifact import Artifact
-from tidemill_worker.errors import GateNotPassed, InvalidData, InvalidSpec
+from tidemill_worker.errors import GateNotPassed, InvalidData, InvalidSpec, ModelInvalid
 from tidemill_worker.model import metrics, tables
 from tidemill_worker.model.predictor import Predictor
 
@@ -33,10 +33,22 @@ def evaluate(predictor: Predictor, table: pa.Table) -> tuple[dict[str, float], i
     outputs = predictor.run(table)
     if signature.task == "Classification":
         label, probabilities = class_outputs(predictor, outputs)
+        if probabilities is not None:
+            _need_finite(probabilities)
         found = metrics.classification(target, label, probabilities, signature.classes or ())
     else:
-        found = metrics.regression(target, prediction_of(predictor, outputs).astype(np.float64))
+        prediction = prediction_of(predictor, outputs).astype(np.float64)
+        _need_finite(prediction)
+        found = metrics.regression(target, prediction)
     return {name: float(f"{value:.9g}") for name, value in found.items()}, len(target)
+
+
+def _need_finite(values: np.ndarray) -> None:
+    bad = int(np.sum(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
+    if bad:
+        raise ModelInvalid(
+            f"the model's answer is not finite for {bad} of {len(values)} rows: does it handle missing values (NaN)?"
+        )
 
 
 def prediction_of(predictor: Predictor, outputs: dict[str, np.ndarray]) -> np.ndarray:

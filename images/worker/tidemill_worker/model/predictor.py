@@ -15,7 +15,7 @@ from tidemill_worker.errors import InvalidData, ModelInvalid
 from tidemill_worker.model import tables
 
 BATCH = 8192
-_NUMPY: dict[str, type[np.generic]] = {
+NUMPY: dict[str, type[np.generic]] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
     "UINT16": np.uint16,
@@ -50,7 +50,7 @@ def values(table: pa.Table, spec: TensorSpec, column: str) -> np.ndarray:
     number = tables.numbers(table, column)
     if spec.datatype == "BF16":
         raise ModelInvalid(f"input {spec.name} has datatype BF16, which columns cannot feed")
-    wanted = _NUMPY[spec.datatype]
+    wanted = NUMPY[spec.datatype]
     if not np.issubdtype(wanted, np.floating) and np.isnan(number).any():
         raise InvalidData(
             f"column {column!r} has missing values, but the model's input {spec.name} is {spec.datatype}: "

@@ -101,3 +101,8 @@ def matrix_columns(available: list[str], signature: Signature) -> list[str]:
             f"beside the target: {', '.join(named)}"
         )
     return named
+
+
+def class_order(name: str) -> tuple[int, float, str]:
+    """Whole numbers by value, then text by alphabet."""
+    return (0, float(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)

@@ -90,7 +90,7 @@ def _learn_target(task: TrainModel, train: pa.Table, field: str) -> _Target:
         return _Target(
             field=field, column=column, classes=None, mean=float(np.mean(values)), scale=float(np.std(values)) or 1.0
         )
-    names = sorted(set(tables.labels(train, column, field=field)) - {""}, key=_class_order)
+    names = sorted(set(tables.labels(train, column, field=field)) - {""}, key=tables.class_order)
     if len(names) < 2:
         raise InvalidData(
             f"target {column!r} has {len(names)} class in the training split; a classification needs two", field=field
@@ -98,11 +98,6 @@ def _learn_target(task: TrainModel, train: pa.Table, field: str) -> _Target:
     if len(names) > MAX_CLASSES:
         raise InvalidData(f"target {column!r} has {len(names)} classes, more than {MAX_CLASSES}", field=field)
     return _Target(field=field, column=column, classes=tuple(names), mean=0.0, scale=1.0)
-
-
-def _class_order(name: str) -> tuple[int, float, str]:
-    """Whole numbers by value, then text by alphabet."""
-    return (0, float(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)
 
 
 def _threads(network: Module, batch: int, cpus: int) -> int:

@@ -1,0 +1,114 @@
+"""PublishModel: evaluate and store the model that a user's own container left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pyarrow as pa
+
+from tidemill.contract.model import EVALUATION_FILE, MODEL_FILE, Evaluation, Signature
+from tidemill.contract.results import TrainResult
+from tidemill.contract.tasks import ArtifactRef, PublishModel
+from tidemill_worker.artifact import Artifact, existing, publish
+from tidemill_worker.context import Context
+from tidemill_worker.errors import ContractViolated, DatasetEmpty, ModelInvalid
+from tidemill_worker.model import folder, onnx_signature, tables
+from tidemill_worker.model.baseline import baseline
+from tidemill_worker.model.evaluation import evaluate_splits, hold_gates
+from tidemill_worker.model.predictor import Predictor
+
+METRICS = "metrics.json"
+
+
+def run(task: PublishModel, context: Context) -> TrainResult:
+    """The artifact that is there already, or a new one."""
+    ref = existing(context, task.model_root)
+    if ref is not None:
+        return _result(context, ref)
+    return _publish(task, context)
+
+
+def _result(context: Context, ref: ArtifactRef) -> TrainResult:
+    artifact = Artifact(context, ref, name="model")
+    return TrainResult(
+        artifact=ref,
+        metrics=artifact.parse(EVALUATION_FILE, Evaluation).metrics,
+        size_bytes=artifact.manifest.file(MODEL_FILE).size,
+    )
+
+
+def _publish(task: PublishModel, context: Context) -> TrainResult:
+    output = context.environment.work_dir / "output"
+    _check_output(output)
+    context.tracker.phase("Downloading", 0.1, task.dataset.uri)
+    dataset = Artifact(context, task.dataset, name="dataset")
+    train = tables.read_split(dataset, "train")
+    if not train.num_rows:
+        raise DatasetEmpty(f"{task.dataset.uri} has no training row")
+    tables.need(
+        train.column_names, [task.trainer.target], "the dataset", field="spec.trainer.container.target"
+    )
+    place = context.folder("model")
+    for path in sorted(output.iterdir()):
+        if path.name != METRICS and path.is_file():  # external data and config.pbtxt come along
+            shutil.copyfile(path, place / path.name)
+    signature = _signature(task, place / MODEL_FILE, train)
+    context.tracker.phase("Evaluating", 0.5)
+    predictor = Predictor(place / MODEL_FILE, signature, threads=context.environment.cpus)
+    evaluation = _with_users_metrics(evaluate_splits(predictor, dataset), output / METRICS)
+    hold_gates(evaluation, task.gates)
+    folder.write(
+        place,
+        signature=signature,
+        baseline=baseline(predictor, train),
+        evaluation=evaluation,
+        calibration=folder.calibration_rows(train),
+    )
+    ref = publish(context, task, kind="model", folder=place, uri=task.model_root)
+    size = (place / MODEL_FILE).stat().st_size
+    return TrainResult(artifact=ref, metrics=evaluation.metrics, size_bytes=size)
+
+
+def _check_output(output: Path) -> None:
+    model = output / MODEL_FILE
+    if not model.is_file():
+        found = ", ".join(sorted(p.name for p in output.iterdir())) if output.is_dir() else ""
+        raise ContractViolated(
+            f"the container left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({found or 'nothing is there'}): write the trained "
+            "model there before exiting with 0"
+        )
+    try:
+        onnx.checker.check_model(str(model))
+    except Exception as error:  # the checker raises ValidationError, DecodeError …
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelInvalid(f"the container's {MODEL_FILE} is not a valid ONNX model: {line}") from error
+
+
+def _signature(task: PublishModel, path: Path, train: pa.Table) -> Signature:
+    target, classes = task.trainer.target, None
+    if task.trainer.task == "Classification":
+        field = "spec.trainer.container.target"
+        classes = sorted(set(tables.labels(train, target, field=field)) - {""}, key=tables.class_order)
+    columns = [name for name in train.column_names if name != target]
+    signature = onnx_signature.derive(path, columns=columns, target=target, task=task.trainer.task, classes=classes)
+    return signature.model_copy(update={"example": folder.example_row(train, signature)})
+
+
+def _with_users_metrics(evaluation: Evaluation, path: Path) -> Evaluation:
+    """The user's metrics beside ours; ours are measured, so they win under equal names."""
+    if not path.is_file():
+        return evaluation
+    try:
+        theirs = Evaluation(metrics=json.loads(path.read_text()))
+    except ValueError as error:
+        raise ContractViolated(
+            f'the container\'s {METRICS} must look like {{"validation": {{"mae": 1.0}}}}: {error}'
+        ) from error
+    merged = {
+        split: {**theirs.metrics.get(split, {}), **evaluation.metrics.get(split, {})}
+        for split in sorted({*theirs.metrics, *evaluation.metrics})
+    }
+    return evaluation.model_copy(update={"metrics": merged})
