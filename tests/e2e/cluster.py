@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,7 @@ class Cluster:
 
     def image(self, name: str) -> str:
         """The full name of one of the project's images, by digest, loaded into the cluster if it is not there yet."""
-        reference = _hack("images", "reference", name, seconds=60)
-        _hack("cluster", "load", name, seconds=300)
-        return reference
+        return _loaded(name)
 
     def audited(self, wanted: Callable[[dict[str, Any]], bool], *, since: int = 0) -> Iterator[dict[str, Any]]:
         """The requests in the audit log, from a place in it on, that are wanted."""
@@ -60,6 +59,13 @@ def connect() -> tuple[Cluster, bool]:
     found = dict(re.findall(r"(\w+)=(\S+)", line))
     environment = {name: value.replace("$PATH", os.environ["PATH"]) for name, value in found.items()}
     return Cluster(environment), status.returncode == DOWN
+
+
+@cache
+def _loaded(name: str) -> str:
+    reference = _hack("images", "reference", name, seconds=60)
+    _hack("cluster", "load", name, seconds=300)
+    return reference
 
 
 def _hack(program: str, *arguments: str, seconds: float) -> str:
