@@ -7,8 +7,9 @@ killed between any two. `settle()` lets everything come to rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.property import fake_jobs
 from tests.property.fake_api import Change, Conflict, FakeApi, NotFound, Raw, controller_uid, key_of
@@ -59,6 +60,8 @@ class Measured:
 class FakeCluster:
     """API server, cache, queue and driver."""
 
+    reconcilers: Mapping[str, Any] = RECONCILERS
+
     def __init__(self) -> None:
         self.api = FakeApi()
         self.measured = Measured()
@@ -95,10 +98,10 @@ class FakeCluster:
         """One pass over a key; the number of effects. Raises Killed after `kill_after` of them."""
         self.queue.pop(key, None)
         seen = self.cache.get(key.kind, key.namespace, key.name)
-        if seen is None or key.kind not in RECONCILERS:
+        if seen is None or key.kind not in self.reconcilers:
             return 0
         resource = KINDS[key.kind].model_validate(seen)
-        plan = RECONCILERS[key.kind](resource, self.cache, Context(now=self.api.now, settings=SETTINGS))  # type: ignore[operator]
+        plan = self.reconcilers[key.kind](resource, self.cache, Context(now=self.api.now, settings=SETTINGS))
         effects = 0
         try:
             for _ in self._effects(key, dict(seen), plan):
@@ -159,7 +162,7 @@ class FakeCluster:
 
     def _enqueue(self, obj: Raw) -> None:
         for key in triggered(obj, self.cache):
-            if key.kind in RECONCILERS:
+            if key.kind in self.reconcilers:
                 self.queue[key] = None
 
     # Coming to rest
@@ -182,6 +185,7 @@ class FakeCluster:
         """Let the Jobs run to their end and the operator follow, until nothing changes any more."""
         for _ in range(rounds):
             self.operate()
+            self.api.collect_garbage()
             moved = [fake_jobs.step(self.api, job, end) for job in self.jobs()]
             if self.lagging() or any(moved):
                 continue

@@ -14,8 +14,11 @@ from tidemill.contract.model import ExportReport, VariantReport
 from tidemill.contract.names import ANNOTATION_TASK, LABEL_JOB
 from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import (
+    BatchResult,
     ColumnInfo,
+    CompareResult,
     DatasetResult,
+    EdgeResult,
     ExportResult,
     TaskFailure,
     TrainResult,
@@ -25,10 +28,13 @@ from tidemill.contract.results import (
 from tidemill.contract.tasks import (
     TASK,
     ArtifactRef,
+    CompareModels,
     ExportModel,
     OptimiseModel,
     PrepareDataset,
+    PublishEdge,
     PublishModel,
+    ScoreBatch,
     TrainModel,
     VerifyModel,
 )
@@ -63,7 +69,7 @@ def step(api: FakeApi, job: Raw, end: End = "ok") -> bool:
     elif not active:
         _create_pod(api, job, len(ended))
     elif active[0]["status"]["phase"] == "Pending":
-        _set_phase(api, active[0], "Running", {"running": {}})
+        _set_phase(api, active[0], "Running", {"running": {"startedAt": format_time(api.now)}})
     else:
         _end_pod(api, job, active[0], end)
     return True
@@ -183,4 +189,18 @@ def result_of(job: Raw) -> Any:
                 reason="maxAbsError 0.001 was exceeded: 0.5",
             )
             return ExportResult(artifact=ArtifactRef(uri=task.root, digest=name), report=export)
+        case ScoreBatch():
+            return BatchResult(artifact=ArtifactRef(uri=f"{task.root}/{name[7:]}", digest=name), rows=100)
+        case PublishEdge():
+            return EdgeResult(artifact=ArtifactRef(uri=f"{task.root}/{name[7:]}", digest=name), size_bytes=900, files=3)
+        case CompareModels():
+            improvement = (int(name[7:15], 16) % 21 - 10) / 100
+            return CompareResult(
+                artifact=ArtifactRef(uri=f"{task.root}/{name[7:]}", digest=name),
+                metric=task.metric,
+                champion=10.0,
+                challenger=10.0 * (1 - improvement),
+                improvement=improvement,
+                rows=1000,
+            )
     raise AssertionError(f"no result for a task of type {task.type}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tidemill.api.v1alpha1.deployment import Batch, Deployment
 from tidemill.build.job import task_job
 from tidemill.contract.layout import batch_root
-from tidemill.contract.reasons import Reason
 from tidemill.contract.results import BatchResult, EdgeResult
 from tidemill.contract.tasks import ArtifactRef, ScoreBatch
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
@@ -19,7 +18,7 @@ def reconcile_batch(deployment: Deployment, batch: Batch, observed: Observed, co
     """One pass over a batch Deployment."""
     choice, _ = choose(deployment, observed)
     if choice.version is None:
-        return wait(deployment, context, reason=Reason.WAITING_FOR_MODEL, message=choice.message)
+        return wait(deployment, context, reason=choice.reason, message=choice.message)
     meta, settings = deployment.metadata, context.settings
     dataset = dataset_artifact(
         observed, namespace=meta.namespace, name=batch.dataset, digest=None, field="spec.batch.dataset"

@@ -21,7 +21,7 @@ def reconcile_edge(deployment: Deployment, edge: Edge, observed: Observed, conte
     """One pass over an edge Deployment."""
     choice, _ = choose(deployment, observed)
     if choice.version is None:
-        return wait(deployment, context, reason=Reason.WAITING_FOR_MODEL, message=choice.message)
+        return wait(deployment, context, reason=choice.reason, message=choice.message)
     version, meta, settings = choice.version, deployment.metadata, context.settings
     export = accepted_export(version, edge.export)
     if isinstance(export, Waiting):

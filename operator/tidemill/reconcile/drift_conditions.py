@@ -91,7 +91,7 @@ def _ready(policy: DriftPolicy, status: DriftPolicyStatus, report: Report, condi
         reason = Reason.WAITING_FOR_APPROVAL if waiting else Reason.RETRAINING
         conditions.ready(reason, f"retraining {current.number} is in phase {current.phase}: {current.message}")
         return
-    if found.reason == Reason.PENDING and found.state == "Unmeasured":
+    if found.reason == Reason.PENDING:
         conditions.reconciling(Reason.PENDING, found.message)
         return
     _watching(policy, status, report, found, conditions)

@@ -45,9 +45,10 @@ def measure(policy: DriftPolicy, deployment: Deployment, reading: DriftReading |
             Reason.WAITING_FOR_MODEL, f"Deployment {spec.deployment} does not answer yet: see its conditions", kept
         )
     if reading is None or (reading.error is None and reading.evaluated_at < _serves_since(deployment)):
-        message = f"the first evaluation of {serving.name} follows within {spec.interval}"
-        state: Literal["Unmeasured", "Old"] = "Old" if same_version and policy.status.evaluated_at else "Unmeasured"
-        return Measurement(state=state, reason=Reason.PENDING, message=message, monitors=kept)
+        before = policy.status.condition("Measured")
+        if same_version and before and before.reason != Reason.PENDING:
+            return Measurement(state="Old", reason=Reason(before.reason), message=before.message, monitors=kept)
+        return _not(Reason.PENDING, f"the first evaluation of {serving.name} follows within {spec.interval}", kept)
     if reading.error is not None:
         message = f"{reading.error.rstrip('.')}; nothing is done until Prometheus answers, the last scores stay"
         return _not(Reason.PROMETHEUS_UNREACHABLE, message, kept)

@@ -58,7 +58,7 @@ def describe(situation: Situation, conditions: ConditionSet) -> None:
 
 def _ready(s: Situation, conditions: ConditionSet) -> None:
     if s.choice.version is None or s.artifact is None:
-        conditions.reconciling(Reason.WAITING_FOR_MODEL, f"{s.choice.message}; {s.meanwhile}")
+        conditions.reconciling(s.choice.reason, f"{s.choice.message}; {s.meanwhile}")
     elif failures := _failures(s):
         conditions.stalled(Reason.LOAD_FAILED, _load_failed(s, s.choice.version, failures))
     elif s.pool is None:

@@ -62,14 +62,14 @@ def log_serving(
 
 
 def _cause(deployment: Deployment, serving: VersionReference, observed: Observed) -> tuple[str, str]:
-    """Why this version serves, and on whose word."""
-    if deployment.spec.model.version is not None:
+    """Why this version serves, and on whose word: as its own log says of the stage, when a stage is followed."""
+    stage = deployment.spec.model.stage
+    if stage is None:
         return "Requested", "spec.model.version"
     obj = observed.get("ModelVersion", deployment.metadata.namespace, serving.name)
-    promoted_by = (obj or {}).get("spec", {}).get("promotedBy")
-    if promoted_by:
-        return Reason.PROMOTED, str(promoted_by)
-    return "Requested", f"spec.stage of {serving.name}"
+    log = ModelVersion.model_validate(obj).status.transitions if obj else ()
+    entry = next((t for t in log if t.to == stage), None)
+    return (entry.reason, entry.by) if entry else ("Requested", f"spec.stage of {serving.name}")
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.common import ModelSelector
 from tidemill.api.v1alpha1.modelversion import ModelVersion
+from tidemill.contract.reasons import Reason
 from tidemill.reconcile.conditions import READY, is_true
 
 _LISTED = 5
@@ -17,6 +18,7 @@ class Choice:
     """The version chosen, or why there is none."""
 
     version: ModelVersion | None = None
+    reason: Reason = Reason.WAITING_FOR_MODEL
     message: str = ""
     """Why there is none, and the way out."""
 
@@ -47,7 +49,14 @@ def _fixed(selector: ModelSelector, versions: Sequence[ModelVersion]) -> Choice:
             message=f"model {selector.name} has no version {selector.version} (there are {known}): "
             "correct spec.model.version"
         )
-    return Choice(version=found) if is_true(found.status, READY) else Choice(message=not_ready(found))
+    if not is_true(found.status, READY):
+        return Choice(message=not_ready(found))
+    if not is_true(found.status, "Approved"):
+        return Choice(
+            reason=Reason.WAITING_FOR_APPROVAL,
+            message=f"ModelVersion {found.metadata.name} is not approved: set its spec.approval.approvedBy",
+        )
+    return Choice(version=found)
 
 
 def _holder(selector: ModelSelector, versions: Sequence[ModelVersion]) -> Choice:
