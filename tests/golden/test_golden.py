@@ -32,7 +32,9 @@ NAMESPACE = "ml"
 CREATED = "2026-01-01T00:00:00Z"
 CASES = sorted(path.parent for path in HERE.glob("*/*/in.yaml"))
 SETTINGS = BuildSettings(
-    images=Images(worker="tidemill/worker:1", trainer="tidemill/trainer:1", serving="tidemill/serving:1", triton="triton:1"),
+    images=Images(
+        worker="tidemill/worker:1", trainer="tidemill/trainer:1", serving="tidemill/serving:1", triton="triton:1"
+    ),
     store=Store(bucket="tidemill", endpoint="http://store:8333"),
     worker_service_account="tidemill-worker",
 )

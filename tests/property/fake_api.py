@@ -112,6 +112,14 @@ class FakeApi:
             if controller_uid(other) == obj["metadata"]["uid"]:
                 self.delete(child)
 
+    def collect_garbage(self) -> None:
+        """What the garbage collector does sooner or later: a child whose controller is gone goes too."""
+        uids = {o["metadata"]["uid"] for o in self.objects.values()}
+        for key, obj in list(self.objects.items()):
+            owner = controller_uid(obj)
+            if owner is not None and owner not in uids and key in self.objects:
+                self.delete(key)
+
     def _copy(self, key: Key) -> Raw:
         if key not in self.objects:
             raise NotFound(str(key))
