@@ -48,8 +48,8 @@ down() { # ends the node: its processes, mounts and links are in its namespaces 
   fi
   if [ -n "${id:-}" ]; then
     ip link del "$id" 2> /dev/null || true # unless it has gone with its other end
-    for folder in $(cgroup_roots); do
-      [ ! -d "$folder/$id" ] || find "$folder/$id" -depth -type d -exec rmdir {} +
+    for folder in /sys/fs/cgroup/"$id" /sys/fs/cgroup/*/"$id"; do # runc makes one in a hybrid's version 2 tree too
+      [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} +
     done
   fi
   if grep -q " $dir/" /proc/self/mountinfo; then die "something is still mounted under $dir"; fi
