@@ -39,7 +39,9 @@ def arrays(table: pa.Table) -> dict[str, np.ndarray]:
         if name in TEXT:
             out[name] = np.array([(v or "").encode() for v in column.to_pylist()], dtype=np.object_)[:, None]
         else:
-            out[name] = np.array([np.nan if v is None else float(v) for v in column.to_pylist()], dtype=np.float32)[:, None]
+            out[name] = np.array([np.nan if v is None else float(v) for v in column.to_pylist()], dtype=np.float32)[
+                :, None
+            ]
     return out
 
 
