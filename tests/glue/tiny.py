@@ -42,14 +42,14 @@ def run_to_job(obj: Object, observed: Observed, context: Context) -> Plan:
     )
 
 
-def dataset_to_config(obj: Object, observed: Observed, context: Context) -> Plan:
-    """A Dataset makes a ConfigMap, by `apply`; suspended it makes none and deletes the one that there is."""
+def dataset_to_service(obj: Object, observed: Observed, context: Context) -> Plan:
+    """A Dataset makes a Service, by `apply`; suspended it makes none and deletes the one that there is."""
     dataset = Dataset.model_validate(obj)
     meta, generation = dataset.metadata, dataset.metadata.generation
-    name = child_name(meta.name, "config")
+    name = child_name(meta.name, "inputs")
     conditions = ConditionSet(dataset.status, generation=generation, now=context.now)
-    existing = observed.get("ConfigMap", meta.namespace, name)
-    key = Key(kind="ConfigMap", namespace=meta.namespace, name=name)
+    existing = observed.get("Service", meta.namespace, name)
+    key = Key(kind="Service", namespace=meta.namespace, name=name)
     if dataset.spec.suspend:
         conditions.not_ready(Reason.SUSPENDED.value)
     else:
@@ -61,15 +61,15 @@ def dataset_to_config(obj: Object, observed: Observed, context: Context) -> Plan
         if other is not None and not other["spec"].get("suspend"):
             patches = (Patch(manifest=_suspended(meta.namespace, target), field_manager="tidemill-test"),)
     return Plan(
-        children=() if dataset.spec.suspend else (Child(manifest=_config(name, dataset)),),
+        children=() if dataset.spec.suspend else (Child(manifest=_service(name, dataset)),),
         patches=patches,
         deletes=(key,) if dataset.spec.suspend and existing is not None else (),
         status=finish(dataset.status, conditions, generation=generation),
-        events=(Event(reason="Made", message=f"ConfigMap {name}"),) if became_ready else (),
+        events=(Event(reason="Made", message=f"Service {name}"),) if became_ready else (),
     )
 
 
-TINY: Mapping[str, Reconciler] = {"TrainingRun": run_to_job, "Dataset": dataset_to_config}
+TINY: Mapping[str, Reconciler] = {"TrainingRun": run_to_job, "Dataset": dataset_to_service}
 
 
 def _suspended(namespace: str, name: str) -> Manifest:
@@ -81,18 +81,17 @@ def _suspended(namespace: str, name: str) -> Manifest:
     }
 
 
-def _config(name: str, dataset: Dataset) -> Manifest:
-    sql = dataset.spec.transform.sql if dataset.spec.transform else None
-    data = {"inputs": ",".join(i.name for i in dataset.spec.inputs)} | ({"sql": sql} if sql else {})
+def _service(name: str, dataset: Dataset) -> Manifest:
+    ports = [{"name": i.name.replace("_", "-"), "port": 8000 + n} for n, i in enumerate(dataset.spec.inputs)]
     return {
         "apiVersion": "v1",
-        "kind": "ConfigMap",
+        "kind": "Service",
         "metadata": {
             "name": name,
             "namespace": dataset.metadata.namespace,
             "labels": {LABEL_DATASET: dataset.metadata.name},
         },
-        "data": data,
+        "spec": {"clusterIP": "None", "ports": ports},
     }
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.contract.names import GROUP, VERSION
+from tidemill.reconcile.facets import WATCHED_CHILDREN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,10 @@ CHILDREN = {
         _type("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
         _type("ServiceAccount", "v1", "serviceaccounts"),
         _type("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
-        _type("ConfigMap", "v1", "configmaps"),
         _type("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
     )
 }
-WATCHABLE = OURS | CHILDREN
+WATCHABLE = OURS | {kind: CHILDREN[kind] for kind in WATCHED_CHILDREN}
 """By kind: what the indices can hold. Our Deployment, not that of apps/v1."""
 EVENT = _type("Event", "events.k8s.io/v1", "events")
 LEASE = _type("Lease", "coordination.k8s.io/v1", "leases")

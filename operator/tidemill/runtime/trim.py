@@ -115,5 +115,4 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "StatefulSet": _stateful_set,
     "ServiceAccount": _bare,
     "RoleBinding": _bare,
-    "ConfigMap": _bare,
 }
