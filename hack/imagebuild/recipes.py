@@ -96,7 +96,13 @@ PYTHON_DEBS = Packages(
 LIBPYTHON = Packages(("libpython3.11",), paths=("usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0",))
 PROMETHEUS = Packages(
     ("prometheus", "prometheus-alertmanager"),
-    paths=("usr/bin/prometheus", "usr/bin/promtool", "usr/bin/prometheus-alertmanager", "usr/bin/amtool"),
+    paths=(
+        "usr/bin/prometheus",
+        "usr/bin/promtool",
+        "usr/bin/prometheus-alertmanager",
+        "usr/bin/amtool",
+        "usr/share/prometheus/alertmanager",
+    ),
 )
 CONTRACT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("__init__.py", "contract"))
 PLACEMENT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "kube"))
