@@ -29,7 +29,9 @@
 {{- /* The store: by its endpoint's port, or AWS over TLS. */ -}}
 {{- define "tidemill.storeEgress" -}}
 - ports:
-    - {port: {{ include "tidemill.urlPort" (default "https://s3" .Values.store.endpoint) }}, protocol: TCP}
+    {{- range default (list (include "tidemill.urlPort" (default "https://s3" .Values.store.endpoint))) .Values.networkPolicy.workloads.storePorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
   {{- with .Values.networkPolicy.workloads.storeTo }}
   to:
     {{- toYaml . | nindent 4 }}
