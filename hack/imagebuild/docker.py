@@ -25,28 +25,34 @@ def wanted() -> bool:
 
 
 def build(name: str) -> Image:
-    """Build images/<name>/Dockerfile; the tag is the beginning of the image's id."""
+    """Build images/<name>/Dockerfile upon images/base; the tag is the beginning of the image's id."""
+    _base()
+    repository = f"{REPOSITORY}/{name}"
+    identity = _build(name)
+    tag = identity.removeprefix("sha256:")[:12]
+    subprocess.run(["docker", "tag", f"{repository}:build", f"{repository}:{tag}"], check=True)
+    # without a registry an image has no repository digest: the tag alone, made of the image's id, fixes it
+    image = Image(name, repository, tag, "", 0, identity, ())
+    remember_image(image)
+    say(f"built {image.reference}")
+    return image
+
+
+@functools.cache
+def _base() -> str:
+    return _build("base")
+
+
+def _build(name: str) -> str:
     file = REPO / "images" / name / "Dockerfile"
     if not file.exists():
         raise BuildError(f"{file.relative_to(REPO)} does not exist")
     say(f"{name}: docker build")
-    repository = f"{REPOSITORY}/{name}"
-    run = subprocess.run(
-        ["docker", "build", "--quiet", "--file", file, "--tag", f"{repository}:build", REPO],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DOCKER_BUILDKIT": "1"},
-    )
+    command = ["docker", "build", "--quiet", "--file", str(file), "--tag", f"{REPOSITORY}/{name}:build", str(REPO)]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DOCKER_BUILDKIT": "1"})
     if run.returncode:
         raise BuildError(f"docker build of {name} failed:\n{run.stderr.strip()[-4000:]}")
-    digest = run.stdout.strip()
-    tag = digest.removeprefix("sha256:")[:12]
-    subprocess.run(["docker", "tag", f"{repository}:build", f"{repository}:{tag}"], check=True)
-    # without a registry an image has no repository digest: the tag alone, made of the image's id, fixes it
-    image = Image(name, repository, tag, "", 0, digest, ())
-    remember_image(image)
-    say(f"built {image.reference}")
-    return image
+    return run.stdout.strip()
 
 
 def save(images: list[Image]) -> None:

@@ -55,8 +55,8 @@ class Image:
 
     @property
     def by_digest(self) -> str:
-        """The name that no other content can ever have."""
-        return f"{self.repository}@{self.digest}"
+        """The name that no other content can ever have (Docker gives an image without a registry no digest: the tag)."""
+        return f"{self.repository}@{self.digest}" if self.digest else self.reference
 
 
 def say(text: str) -> None:
