@@ -44,6 +44,12 @@ def free_ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def _cache() -> Path:
+    """Outside the tree."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("TIDEMILL_CACHE") or f"{home}/tidemill")
+
+
 def _weed() -> str:
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
@@ -183,8 +189,10 @@ class Lab:
             "TIDEMILL_TERMINATION_LOG": str(log),
             "TIDEMILL_PROGRESS_PORT": str(port),
             "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPYCACHEPREFIX": str(_cache() / "pyc"),
             **environment,
         }
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling torch anew takes ten seconds a process
         return [sys.executable, "-m", "tidemill_worker", f"@{self.work / f'{name}.task'}"], variables, log
 
     def process(self, document: dict[str, Any], **environment: str) -> tuple[int, Result | None, str]:

@@ -55,8 +55,12 @@ class _Runner:
 
     def into(self, select: str, target: str, field: str) -> None:
         """Run the step's SELECT."""
+        self.check(f"CREATE TABLE {quote(target)} AS {select}", field)
+
+    def check(self, statement: str, field: str) -> None:
+        """Run a statement whose failure is the field's fault."""
         try:
-            self.connection.execute(f"CREATE TABLE {quote(target)} AS {select}")
+            self.connection.execute(statement).fetchall()
         except duckdb.Error as error:
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise MemoryError(str(error)) from error
@@ -93,6 +97,7 @@ class _Runner:
             if fill.value is not None:
                 field = f"{self.field}.fillNull.value"
                 value = f"CAST({engine.literal(_unquoted(fill.value))} AS {kind})"
+                self.check(f"SELECT {value}", field)
             elif fill.statistic == "mode":
                 value = (
                     f"(SELECT {column} FROM {quote(self.table)} WHERE {column} IS NOT NULL GROUP BY {column} "

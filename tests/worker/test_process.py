@@ -1,0 +1,179 @@
+"""The process around a task: where it reads from, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tidemill.contract.manifest import MANIFEST
+from tidemill.contract.results import RESULT, ColumnInfo, DatasetResult, ExpectationResult, Progress, TaskFailure
+from tidemill.contract.tasks import TASK, ArtifactRef
+from tidemill_worker import termination
+from tidemill_worker.artifact import publish
+from tidemill_worker.errors import ArtifactCorrupt, TaskError
+from tidemill_worker.progress import Tracker, serve
+
+from .conftest import OWNER, Lab, progress_of
+from .test_train_model import dataset, task
+
+
+def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
+    uri = lab.put_table("a.parquet", {"x": [1, 2, 3]})
+    document = {
+        "owner": OWNER,
+        "type": "PrepareDataset",
+        "root": f"{lab.root}/d",
+        "inputs": [{"name": "a", "s3": {"uri": uri}}],
+        "split": {"random": {"test": 0, "validation": 0}},
+    }
+    mounted = lab.work / "task"
+    mounted.write_text(json.dumps(document))
+    command, variables, log = lab.command({"type": "unused"})
+    done = subprocess.run(
+        command[:-1], env={**variables, "TIDEMILL_TASK": str(mounted)}, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = RESULT.validate_json(log.read_bytes())
+    assert isinstance(result, DatasetResult) and done.stdout.decode().strip() == log.read_text()
+    for line in done.stderr.splitlines():
+        assert {"time", "level", "message"} <= set(json.loads(line)), "every line is one JSON object"
+    written = {p.name for p in (lab.work / "pod").iterdir()}
+    assert written <= {"home", "tmp", "scratch"}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"type": "NoSuchTask"}, "NoSuchTask"),
+        ({"type": "VerifyModel", "artifact": {"uri": "s3://b/x", "digest": "sha256:short"}}, "artifact.digest"),
+        ({"type": "PrepareDataset", "root": "s3://b/x", "inputs": []}, "split"),
+    ],
+)
+def test_a_wrong_document_is_not_tried_again(lab: Lab, document: dict[str, object], words: str) -> None:
+    code, result, log = lab.process(document)
+    assert code == 64 and isinstance(result, TaskFailure) and result.reason == "InvalidTask", log
+    assert words in result.message
+
+
+def test_an_unexpected_error_is_logged_in_full_and_tried_again(lab: Lab) -> None:
+    data = dataset(lab, 100)
+    blocked = lab.work / "blocked"
+    blocked.mkdir()
+    (blocked / "scratch").write_text("a file where a folder must be")
+    code, result, log = lab.process(task(lab, data), TIDEMILL_WORK_DIR=str(blocked))
+    assert code == 1 and isinstance(result, TaskFailure) and result.reason == "InternalError"
+    failed = [json.loads(line) for line in log.splitlines() if '"error"' in line]
+    assert "Traceback" in failed[-1]["traceback"]
+
+
+def _everything(columns: int, words: int) -> DatasetResult:
+    return DatasetResult(
+        artifact=ArtifactRef(uri="s3://bucket/" + "x" * 200, digest="sha256:" + "0" * 64),
+        rows={"train": 1, "validation": 2, "test": 3},
+        columns=tuple(ColumnInfo(name=f"é{i}" * 20, type="varchar", summary="ü" * 90) for i in range(columns)),
+        column_count=columns,
+        expectations=tuple(
+            ExpectationResult(name=f"e{i}", passed=i % 2 == 0, severity="Warn", message="m" * words) for i in range(64)
+        ),
+    )
+
+
+@pytest.mark.parametrize("columns", [0, 5, 20])
+@pytest.mark.parametrize("words", [0, 20, 2000])
+def test_results_fit_into_the_termination_message(columns: int, words: int) -> None:
+    result = _everything(columns, words)
+    text = termination.fit(result)
+    assert len(text.encode()) <= 4096
+    parsed = RESULT.validate_json(text)
+    assert isinstance(parsed, DatasetResult)
+    assert (parsed.artifact, parsed.rows, parsed.column_count) == (result.artifact, result.rows, result.column_count)
+
+
+def test_long_failures_are_cut() -> None:
+    text = termination.fit(TaskFailure(reason="SQLError", message="é" * 9000, field="spec.transform.sql"))
+    assert len(text.encode()) <= 4096 and "…" in text
+
+
+def test_progress_and_metrics_are_served(lab: Lab) -> None:
+    tracker = Tracker()
+    server = serve(tracker, 0)
+    assert server is not None
+    try:
+        port = server.server_address[1]
+        tracker.epoch(epoch=2, epochs=4, loss=0.5, validation_loss=0.25, fraction=0.45)
+        progress = Progress.model_validate(progress_of(port))
+        assert (progress.phase, progress.epoch, progress.epochs, progress.loss) == ("Training", 2, 4, 0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
+        assert families["tidemill_training_loss"].samples[0].value == 0.5
+        assert serve(tracker, port) is None, "a taken port does not stop the task"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_running_training_tells_its_epoch(lab: Lab) -> None:
+    document = task(lab, dataset(lab, 500), trainer={"epochs": 100_000})
+    command, variables, _ = lab.command(document)
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 90
+        seen: set[int] = set()
+        while len(seen) < 2 and time.monotonic() < deadline:
+            assert process.poll() is None
+            try:
+                seen.add(progress_of(int(variables["TIDEMILL_PROGRESS_PORT"])).get("epoch") or 0)
+            except OSError:
+                time.sleep(0.05)
+            seen.discard(0)
+        assert len(seen) >= 2
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _folder(path: Path, text: str) -> Path:
+    path.mkdir()
+    (path / "a.json").write_text(text)
+    return path
+
+
+def test_one_of_many_writers_wins_and_all_agree(lab: Lab, tmp_path: Path) -> None:
+    parsed = TASK.validate_python({"owner": OWNER, "type": "FetchDataset", "dataset": {"uri": "s3://b/x", "digest": "sha256:" + "0" * 64}})
+    folder = _folder(tmp_path / "same", "{}")
+    barrier = threading.Barrier(8)
+
+    def write(_: int) -> ArtifactRef:
+        context = lab.context()
+        barrier.wait(10)
+        return publish(context, parsed, kind="report", folder=folder, uri=f"{lab.root}/place")
+
+    with ThreadPoolExecutor(8) as pool:
+        refs = set(pool.map(lambda n: write(n).model_dump_json(), range(8)))
+    assert len(refs) == 1 and lab.get_json(f"{lab.root}/place/{MANIFEST}")["kind"] == "report"
+    other = _folder(tmp_path / "other", "[]")
+    with pytest.raises(ArtifactCorrupt, match="already holds another artifact"):
+        publish(lab.context(), parsed, kind="report", folder=other, uri=f"{lab.root}/place")
+    assert lab.get(f"{lab.root}/place/a.json") == b"{}"
+
+
+def test_globs(lab: Lab) -> None:
+    for name in ("a/1.csv", "a/2.csv", "a/b/3.csv", "a/_SUCCESS", "a/.hidden/4.csv", "a1.csv"):
+        lab.put(name, b"x")
+    store = lab.context().store
+
+    def names(pattern: str) -> list[str]:
+        return [o.uri.removeprefix(lab.root + "/") for o in store.glob(f"{lab.root}/{pattern}")]
+
+    assert names("a/") == ["a/1.csv", "a/2.csv", "a/b/3.csv"]
+    assert names("a/*.csv") == ["a/1.csv", "a/2.csv"] and names("a/**.csv")[-1] == "a/b/3.csv"
+    assert names("a/?.csv") == ["a/1.csv", "a/2.csv"] and names("a1.csv") == ["a1.csv"] and names("a1") == []
+    with pytest.raises(TaskError, match="is not an S3 URI"):
+        store.glob("http://x")
