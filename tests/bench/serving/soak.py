@@ -179,7 +179,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="tidemill-soak-") as folder,
         Tapped(build_backend(), Path(folder) / "tap", {}) as server,
     ):
-        summary = run(server, Path(name), options)
+        summary = run(server, Path(folder), options)
     print(json.dumps(summary, indent=2))
     failed = (
         summary["lost_answers"]
