@@ -48,7 +48,7 @@ _MAX_WIDENING = 16
 
 
 class TapFormatError(ValueError):
-    """A file that is not a segment of the tap, or of a version that this reader does not know."""
+    """A file that is not a segment of the tap, of a version that this reader does not know, or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +161,16 @@ def _blocks(path: Path) -> Iterator[tuple[int, Batch]]:
         offset += _FRAME.size
         if offset + length > len(data):
             return  # Cut by a crash: what came before is whole.
-        if kind == _SCHEMA_FRAME:
-            schemas[schema_id] = _schema(data[offset : offset + length])
-        elif kind == _BLOCK_FRAME:
-            if schema_id not in schemas:
-                raise TapFormatError(f"{path}: a block at byte {offset} names schema {schema_id}, which is not defined")
-            yield schema_id, _block(data, offset, schemas[schema_id])
+        body = data[offset : offset + length]
+        try:
+            if kind == _SCHEMA_FRAME:
+                schemas[schema_id] = _schema(body)
+            elif kind == _BLOCK_FRAME:
+                batch = _block(body, schemas[schema_id])
+        except (ValueError, KeyError, IndexError, struct.error) as error:
+            raise TapFormatError(f"{path}: the frame at byte {offset} is damaged: {error!r}") from error
+        if kind == _BLOCK_FRAME:
+            yield schema_id, batch
         # Other kinds are of a later minor format; their length is known, so they are passed over.
         offset += _padded(length)
 
@@ -207,9 +211,9 @@ class _Cursor:
         return _strings(lengths, self.take(np.dtype("<u1"), int(lengths.sum())))
 
 
-def _block(data: bytes, offset: int, schema: Schema) -> Batch:
-    (count,) = struct.unpack_from("<I", data, offset)
-    cursor = _Cursor(data, offset + 8)
+def _block(body: bytes, schema: Schema) -> Batch:
+    (count,) = struct.unpack_from("<I", body)
+    cursor = _Cursor(body, 8)
     times = cursor.take(np.dtype("<u8"), count)
     batch = Batch(
         model=schema.model,
