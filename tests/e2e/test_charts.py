@@ -1,0 +1,259 @@
+"""The charts: linted, rendered, refused when values are wrong, installed and upgraded on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.e2e.apiserver import ROOT, eventually, kubectl, temporary_namespace
+from tests.e2e.cluster import Cluster
+from tests.e2e.helm import MONITORING, dry_run, helm, installed, kinds, may, must, one, render
+
+from tidemill.runtime import settings
+
+pytestmark = pytest.mark.e2e
+
+HERE = Path(__file__).parent
+CHARTS = sorted(p.parent.name for p in ROOT.glob("charts/*/Chart.yaml"))
+REFUSED: list[dict[str, Any]] = yaml.safe_load((HERE / "values.yaml").read_text())
+PERMISSIONS: list[tuple[str, str, bool]] = yaml.safe_load((HERE / "permissions.yaml").read_text())
+TWO = ("--set", "watchNamespaces={team-a,team-b}")
+MANY = (
+    "--set", "replicas=3,podLabels.team=ml,priorityClassName=system-cluster-critical,store.endpoint=http://s3.x:9000",
+    "--set", "prometheus.url=https://p.x,prometheus.tokenSecret.name=t,prometheus.caSecret.name=c",
+    "--set", "images.pullSecrets={s},nodeSelector.zone=a,extraArgs={--log-level=debug},annotations.a=b",
+    "--set", "networkPolicy.workloads.namespaces={team-c},networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.a=b",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spaces(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """Namespaces: the operator's own and two that it may watch, under Pod Security `restricted`; the CRDs are there."""
+    del cluster
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds/")
+    names = {role: f"{role}-{secrets.token_hex(3)}" for role in ("system", "watched", "other")}
+    with ExitStack() as stack:
+        for name in names.values():
+            stack.enter_context(temporary_namespace(name))
+            kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield names
+
+
+@pytest.fixture(scope="module")
+def images(cluster: Cluster) -> tuple[str, ...]:
+    """The operator's image on the cluster, as values."""
+    repository, _, digest = cluster.image("operator").partition("@")
+    return ("--set", f"images.operator.repository={repository},images.operator.digest={digest}")
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_lint(cluster: Cluster, chart: str) -> None:
+    del cluster
+    assert "0 chart(s) failed" in must("lint", "--strict", f"charts/{chart}")
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda c: f"{c['chart']}-{c['set']}")
+def test_wrong_values_are_refused(cluster: Cluster, case: dict[str, Any]) -> None:
+    del cluster
+    done = helm("template", "x", f"charts/{case['chart']}", "--set", case["set"])
+    assert done.returncode, done.stdout[:500]
+    for text in case["says"]:
+        assert text in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("chart", "arguments"),
+    [
+        ("tidemill", ()),
+        ("tidemill", TWO),
+        ("tidemill", MANY),
+        ("tidemill-crds", ()),
+        ("tidemill-demo", ()),
+        ("tidemill-demo", ("--set", "namespaces={team-a},prometheus.alertmanager.enabled=true")),
+    ],
+)
+def test_the_api_server_takes_what_is_rendered(spaces: dict[str, str], chart: str, arguments: tuple[str, ...]) -> None:
+    replaced = {"team-a": spaces["watched"], "team-b": spaces["other"], "team-c": spaces["other"]}
+    text = json.dumps(render(chart, *arguments, namespace=spaces["system"]))
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    said = dry_run(json.loads(text))
+    assert "(server dry run)" in said
+    assert "Warning" not in said
+
+
+@pytest.mark.parametrize("arguments", [(), TWO, MANY], ids=["plain", "namespaces", "many"])
+def test_the_operator_understands_its_settings(cluster: Cluster, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    del cluster
+    config = one(render("tidemill", *arguments), "ConfigMap", "tidemill")["data"]["settings.yaml"]
+    (tmp_path / "settings.yaml").write_text(config)
+    loaded = settings.load([f"--config={tmp_path / 'settings.yaml'}"], {})
+    assert loaded.watch.namespaces == (("team-a", "team-b") if arguments == TWO else ())
+    assert loaded.children.agent_role_kind == ("Role" if arguments == TWO else "ClusterRole")
+    assert loaded.children.agent_role_name == "tidemill-agent"
+    assert loaded.lease.name == "tidemill-operator"
+    if arguments == MANY:
+        assert loaded.prometheus.token_file == "/etc/tidemill/prometheus-token/token"
+        assert loaded.images.pull_secrets == ("s",)
+        assert loaded.children.pod_labels == {"team": "ml"}
+
+
+def test_a_namespaced_install_has_no_cluster_roles(cluster: Cluster) -> None:
+    del cluster
+    manifests = render("tidemill", *TWO)
+    assert not kinds(manifests) & {"ClusterRole", "ClusterRoleBinding"}
+    roles = {(m["metadata"]["namespace"], m["metadata"]["name"]) for m in manifests if m["kind"] == "Role"}
+    for namespace in ("team-a", "team-b"):
+        assert {(namespace, name) for name in ("tidemill", "tidemill-agent", "tidemill-view", "tidemill-edit")} <= roles
+
+
+def test_network_policies(cluster: Cluster) -> None:
+    del cluster
+    manifests = render("tidemill", *TWO, "--set", "prometheus.url=http://p.x:9090,store.endpoint=http://s.x:8333")
+    found = {m["metadata"]["namespace"]: set() for m in manifests if m["kind"] == "NetworkPolicy"}
+    for m in manifests:
+        if m["kind"] == "NetworkPolicy":
+            found[m["metadata"]["namespace"]].add(m["metadata"]["name"])
+    workloads = {"tidemill-tasks", "tidemill-servers"}
+    assert found == {"tidemill-system": {"tidemill"}, "team-a": workloads, "team-b": workloads}
+    policy = one(manifests, "NetworkPolicy", "tidemill")["spec"]
+    assert [p["port"] for rule in policy["ingress"] for p in rule["ports"]] == [8080]
+    assert [p["port"] for rule in policy["egress"] for p in rule["ports"]] == [53, 53, 443, 6443, 8080, 9090]
+    tasks = next(m for m in manifests if m["metadata"]["name"] == "tidemill-tasks")["spec"]
+    assert [p["port"] for rule in tasks["egress"] for p in rule["ports"]] == [53, 53, 8333]
+    assert kinds(render("tidemill", "--set", "networkPolicy.enabled=false")).isdisjoint({"NetworkPolicy"})
+
+
+def test_a_disruption_budget_and_spreading_come_with_replicas(cluster: Cluster) -> None:
+    del cluster
+    assert "PodDisruptionBudget" not in kinds(render("tidemill"))
+    manifests = render("tidemill", "--set", "replicas=2")
+    assert one(manifests, "PodDisruptionBudget", "tidemill")["spec"]["maxUnavailable"] == 1
+
+
+def test_monitors_and_rules_come_with_their_crds(cluster: Cluster) -> None:
+    del cluster
+    wanted = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+    assert kinds(render("tidemill")).isdisjoint(wanted)
+    manifests = render("tidemill", *(f"--api-versions={version}" for version in MONITORING))
+    assert wanted <= kinds(manifests)
+    (group,) = one(manifests, "PrometheusRule", "tidemill")["spec"]["groups"]
+    alerts = {rule["alert"]: rule for rule in group["rules"]}
+    assert {"TidemillOperatorDown", "TidemillReconcileErrors", "TidemillModelDrift", "TidemillSamplesDropped"} <= set(
+        alerts
+    )
+    assert "{{ $labels.kind }}" in alerts["TidemillReconcileErrors"]["annotations"]["summary"]
+    for rule in alerts.values():
+        assert rule["annotations"]["description"]
+    assert all(e["honorLabels"] for e in one(manifests, "ServiceMonitor", "tidemill")["spec"]["endpoints"])
+
+
+def test_another_configuration_restarts_the_operator(cluster: Cluster) -> None:
+    del cluster
+
+    def checksum(*arguments: str) -> str:
+        template = one(render("tidemill", *arguments), "Deployment", "tidemill")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/settings"])
+
+    assert checksum() == checksum()
+    assert checksum() != checksum("--set", "workers=3")
+
+
+def test_install_upgrade_and_permissions(spaces: dict[str, str], images: tuple[str, ...]) -> None:
+    system = spaces["system"]
+    release = f"t{secrets.token_hex(3)}"
+    name = f"{release}-tidemill"
+    account = f"{system}:{name}"
+    wait = ("--wait", "--timeout", "120s")
+    with installed(release, "tidemill", system, *images, *wait):
+        lease = json.loads(kubectl("get", "lease", f"{name}-operator", "-n", system, "-o", "json"))
+        assert lease["spec"]["holderIdentity"].startswith(name)
+        wrong = [
+            f"{verb} {resource} should be {allowed}"
+            for verb, resource, allowed in PERMISSIONS
+            if may(account, verb, resource, "-n", spaces["other"]) is not allowed
+        ]
+        assert not wrong
+        agent = ("bind", f"clusterroles.rbac.authorization.k8s.io/{name}-agent")
+        assert may(account, *agent)
+        assert may(account, "update", f"leases.coordination.k8s.io/{name}-operator", "-n", system)
+        assert not may(account, "update", "leases.coordination.k8s.io/another", "-n", system)
+        assert not may(account, "create", "leases.coordination.k8s.io", "-n", spaces["other"])
+
+        before = kubectl("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
+        must("upgrade", release, "charts/tidemill", "-n", system, *images, "--set", "replicas=2,workers=4", *wait)
+        after = kubectl("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
+        assert not set(before.split()) & set(after.split()), "other settings restart the operator"
+        kubectl("get", "poddisruptionbudget", name, "-n", system)
+        assert "workers: 4" in kubectl("get", "configmap", name, "-n", system, "-o", "jsonpath={.data}")
+        kubectl("get", "networkpolicy", name, "-n", system)
+    left = kubectl(
+        "get",
+        "all,configmap,role,rolebinding,networkpolicy",
+        "-n",
+        system,
+        "-o",
+        "name",
+        "-l",
+        f"app.kubernetes.io/instance={release}",
+    )
+    assert not [line for line in left.split() if "/" in line and not line.startswith("pod/")]
+
+
+def test_users_get_the_kinds_by_the_clusters_own_roles(spaces: dict[str, str]) -> None:
+    release, namespace = f"t{secrets.token_hex(3)}", spaces["watched"]
+    with installed(release, "tidemill", spaces["system"], "--set", "replicas=0"):
+        for role in ("view", "edit"):
+            kubectl("create", "serviceaccount", role, "-n", namespace)
+            kubectl(
+                "create",
+                "rolebinding",
+                role,
+                "-n",
+                namespace,
+                f"--clusterrole={role}",
+                f"--serviceaccount={namespace}:{role}",
+            )
+        viewer, editor = f"{namespace}:view", f"{namespace}:edit"
+        here = ("-n", namespace)
+        eventually("view is aggregated", lambda: may(viewer, "get", "datasets.tidemill.dev", *here), seconds=20)
+        eventually("edit is aggregated", lambda: may(editor, "create", "datasets.tidemill.dev", *here), seconds=20)
+        assert not may(viewer, "create", "datasets.tidemill.dev", *here)
+        assert may(editor, "patch", "servingpools.tidemill.dev/scale", *here)
+        assert may(editor, "get", "modelplacements.tidemill.dev", *here)
+        assert not may(editor, "create", "modelplacements.tidemill.dev", *here)
+        assert not may(editor, "patch", "datasets.tidemill.dev/status", *here)
+
+
+def test_a_namespaced_install_reaches_only_its_namespaces(spaces: dict[str, str], images: tuple[str, ...]) -> None:
+    system, watched, other = spaces["system"], spaces["watched"], spaces["other"]
+    release = f"t{secrets.token_hex(3)}"
+    name = f"{release}-tidemill"
+    account = f"{system}:{name}"
+    arguments = (*images, "--set", f"watchNamespaces={{{watched}}}", "--wait", "--timeout", "120s")
+    with installed(release, "tidemill", system, *arguments):
+        for verb, resource, allowed in PERMISSIONS:
+            assert may(account, verb, resource, "-n", watched) is allowed, f"{verb} {resource} should be {allowed}"
+            assert not may(account, verb, resource, "-n", other), f"{verb} {resource} in another namespace"
+        assert may(account, "bind", f"roles.rbac.authorization.k8s.io/{name}-agent", "-n", watched)
+        assert not may(account, "list", "datasets.tidemill.dev", "--all-namespaces")
+        assert kubectl("get", "networkpolicy", "-n", watched, "-o", "name").split() == [
+            f"networkpolicy.networking.k8s.io/{name}-servers",
+            f"networkpolicy.networking.k8s.io/{name}-tasks",
+        ]
+
+
+def test_the_crds_stay_when_their_chart_goes(spaces: dict[str, str]) -> None:
+    crd = "servingpools.tidemill.dev"
+    release, namespace = f"t{secrets.token_hex(3)}", spaces["system"]
+    with installed(release, "tidemill-crds", namespace, "--take-ownership"):
+        owner = kubectl("get", "crd", crd, "-o", "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}")
+        assert owner == release
+        uid = kubectl("get", "crd", crd, "-o", "jsonpath={.metadata.uid}")
+    assert kubectl("get", "crd", crd, "-o", "jsonpath={.metadata.uid}") == uid
