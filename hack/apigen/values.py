@@ -63,6 +63,6 @@ def _type(node: dict[str, Any], root: dict[str, Any]) -> str:
         return f"list of {named}"
     if "additionalProperties" in node and isinstance(node["additionalProperties"], dict):
         return "map of string"
-    low, high = node.get("minimum"), node.get("maximum")
-    words = [f"≥ {low:,}"] * (low is not None) + [f"≤ {high:,}"] * (high is not None)
+    bounds = (("≥", "minimum"), (">", "exclusiveMinimum"), ("≤", "maximum"))
+    words = [f"{sign} {node[bound]:,}" for sign, bound in bounds if bound in node]
     return f"{node['type']} ({', '.join(words)})" if words else str(node["type"])
