@@ -8,8 +8,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 # tests that need no cluster; those of the images' packages run as they are on this machine
-FAST := $(wildcard tests/unit tests/property tests/golden tests/glue tests/worker tests/serving)
-PACKAGES := $(wildcard operator/tidemill images/worker/tidemill_worker images/serving/tidemill_agent)
+FAST := $(filter-out tests/e2e/ tests/bench/ tests/__pycache__/,$(wildcard tests/*/))
+PACKAGES := operator/tidemill images/worker/tidemill_worker images/serving/tidemill_agent hack/imagebuild hack/cluster_kind.py hack/torch_cpu_stubs.py
 
 help: ## list the tasks
 	@echo "Tidemill: make TASK"

@@ -8,7 +8,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import zstandard
 
@@ -42,7 +42,9 @@ def pack(root: Path) -> Layer:
     with open(temporary, "wb") as file:
         compressed = _Tee(file)
         # a fixed number of workers: the bytes depend on it being set, not on the machine
-        with zstandard.ZstdCompressor(level=3, threads=2).stream_writer(compressed, closefd=False) as writer:
+        with zstandard.ZstdCompressor(level=3, threads=2).stream_writer(
+            cast(IO[bytes], compressed), closefd=False
+        ) as writer:
             plain = _Tee(writer)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:
                 _add_tree(tar, root)
