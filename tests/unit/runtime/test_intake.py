@@ -1,0 +1,102 @@
+"""From an observed object to the keys in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tests.unit.runtime.objects import job, raw
+
+from tidemill.reconcile.plan import Key
+from tidemill.reconcile.triggers import RECONCILED_KINDS
+from tidemill.runtime.indices import Indices
+from tidemill.runtime.intake import Intake
+from tidemill.runtime.queue import WorkQueue
+
+DATASET = Key(kind="Dataset", namespace="ns", name="d")
+
+
+def play(script: Callable[[Intake], Any], *, active: bool = True) -> tuple[list[str], int]:
+    """The keys that are queued after a script, in order, and how many are delayed."""
+
+    async def run() -> tuple[list[str], int]:
+        queue = WorkQueue()
+        intake = Intake(Indices(), queue, RECONCILED_KINDS)
+        intake.active = active
+        script(intake)
+        delayed = queue.delayed
+        keys = [str(await queue.take()) for _ in range(len(queue))]
+        queue.close()
+        return keys, delayed
+
+    return asyncio.run(run())
+
+
+def test_a_resource_and_its_dependents_are_queued() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(raw("TrainingRun", "r", spec={"dataset": {"name": "d"}, "model": {"name": "m"}}))
+        intake.active = True
+        intake.observed(raw("Dataset", "d"))
+
+    assert play(script)[0] == ["Dataset ns/d", "TrainingRun ns/r"]
+
+
+def test_a_child_queues_its_owner() -> None:
+    assert play(lambda intake: intake.observed(job()))[0] == ["Dataset ns/d"]
+
+
+def test_a_deletion_queues_the_owner_too() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(job())
+        intake.active = True
+        assert intake.deleted(job())
+        assert not intake.deleted(job())
+
+    assert play(script)[0] == ["Dataset ns/d"]
+
+
+def test_the_writer_looks_again_a_little_later() -> None:
+    assert play(lambda intake: intake.observed(job(), writer=DATASET)) == ([], 1)
+
+
+def test_standby_fills_the_cache_and_queues_nothing() -> None:
+    assert play(lambda intake: intake.observed(raw()), active=False) == ([], 0)
+
+
+def test_a_change_of_what_is_not_kept_is_no_reason() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(job(version=1, status={"active": 1}))
+        intake.active = True
+        assert intake.observed(job(version=2, status={"active": 1, "uncountedTerminatedPods": {}}))
+
+    assert play(script)[0] == []
+
+
+def test_what_an_object_pointed_to_before_is_told() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(raw("ModelPlacement", "p", version=1, spec={"deployment": "a", "pool": "one", "pod": "x"}))
+        intake.active = True
+        intake.observed(raw("ModelPlacement", "p", version=2, spec={"deployment": "b", "pool": "one", "pod": "x"}))
+
+    assert sorted(play(script)[0]) == ["Deployment ns/a", "Deployment ns/b", "ServingPool ns/one"]
+
+
+def test_an_edit_of_a_child_of_which_nothing_is_kept_queues_the_owner() -> None:
+    def script(intake: Intake) -> None:
+        owner = {"kind": "ServingPool", "name": "p", "uid": "u"}
+        intake.active = False
+        intake.observed(raw("RoleBinding", "r", api="rbac.authorization.k8s.io/v1", version=1, owner=owner))
+        intake.active = True
+        edited = raw("RoleBinding", "r", api="rbac.authorization.k8s.io/v1", version=2, owner=owner)
+        edited["metadata"]["managedFields"] = [
+            {"manager": "tidemill", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:subjects": {}}},
+            {"manager": "kubectl-edit", "time": "2026-01-01T00:00:01Z", "fieldsV1": {"f:subjects": {}}},
+        ]
+        intake.observed(edited)
+
+    assert play(script)[0] == ["ServingPool ns/p"]
