@@ -27,8 +27,8 @@ class Probes:
     async def start(self) -> None:
         """Listen. Raises OSError when the address is taken."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: self._answer(self._healthy))
-        app.router.add_get("/readyz", lambda _: self._answer(self._ready))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -40,9 +40,15 @@ class Probes:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, check: Check) -> web.Response:
-        wrong = check()
-        return web.Response(text=wrong or "ok", status=503 if wrong else 200)
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self._healthy())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self._ready())
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _answer(wrong: str | None) -> web.Response:
+    return web.Response(text=wrong or "ok", status=503 if wrong else 200)

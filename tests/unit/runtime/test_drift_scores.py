@@ -1,0 +1,126 @@
+"""Readings: matched to policies, aligned in time, announced when they matter."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.runtime.objects import raw
+
+from tidemill.reconcile.plan import Key
+from tidemill.runtime.drift_scores import DriftScores
+from tidemill.runtime.indices import Indices
+from tidemill.runtime.metrics import Metrics
+from tidemill.runtime.prometheus import Prometheus, PrometheusError
+from tidemill.runtime.settings import PrometheusSettings
+
+NOW = 600_037.0
+AT = 600_000
+KEY = Key(kind="DriftPolicy", namespace="ns", name="p")
+
+
+class Scripted(Prometheus):
+    """Answers by the expression; everything else is the real thing."""
+
+    def __init__(self) -> None:
+        super().__init__(PrometheusSettings(url="http://unused"))
+        self.psi = {AT - 120: 0.1, AT - 60: math.nan, AT: 0.3}
+        self.samples = 1000.0
+        self.error = ""
+        self.asked: list[tuple[str, int, int, int]] = []
+
+    async def query_range(self, expression: str, *, start: int, end: int, step: int) -> Any:
+        self.asked.append((expression, start, end, step))
+        if self.error:
+            raise PrometheusError(self.error)
+        labels = {"namespace": "ns", "deployment": "d", "version": "2"}
+        if "sampled_requests" in expression:
+            return [(labels, {end: self.samples})]
+        return [({**labels, "feature": "f"}, self.psi), ({**labels, "version": "1", "feature": "f"}, {end: 9.0})]
+
+
+def scores(prometheus: Scripted, *, serving: int | None = 2, **spec: Any) -> tuple[DriftScores, list[Key], Metrics]:
+    indices, queued, metrics = Indices(), list[Key](), Metrics()
+    indices.upsert(raw("DriftPolicy", "p", spec={"deployment": "d", "interval": "1m", "window": "10m", **spec}))
+    status = {"serving": {"name": "m-v2", "version": serving}} if serving else {}
+    indices.upsert(raw("Deployment", "d", spec={"model": {"name": "m"}}, status=status))
+    made = DriftScores(
+        indices,
+        prometheus,
+        namespaces=(),
+        enqueue=queued.append,
+        active=lambda: True,
+        metrics=metrics,
+        clock=lambda: NOW,
+    )
+    return made, queued, metrics
+
+
+def test_the_last_evaluations_of_the_served_version_are_read() -> None:
+    prometheus = Scripted()
+    drift, queued, metrics = scores(prometheus, forConsecutive=3)
+    assert drift.reading("ns", "p") is None
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert reading.evaluated_at == datetime.fromtimestamp(AT, UTC)
+    assert reading.samples == 1000
+    assert [str(v) for v in reading.scores["PSI", "f"]] == ["0.1", "nan", "0.3"]
+    assert [asked[1:] for asked in prometheus.asked] == [(AT - 120, AT, 60)] * 2
+    assert queued == [KEY]
+    exported = metrics.registry.get_sample_value(
+        "tidemill_drift_score",
+        {"namespace": "ns", "policy": "p", "deployment": "d", "feature": "f", "metric": "PSI"},
+    )
+    assert exported == 0.3
+
+
+def test_an_evaluation_is_made_once_an_interval() -> None:
+    prometheus = Scripted()
+    drift, _, _ = scores(prometheus)
+    asyncio.run(drift.evaluate_due())
+    asyncio.run(drift.evaluate_due())
+    assert len(prometheus.asked) == 2
+
+
+@pytest.mark.parametrize(("samples", "score", "times"), [(1000.0, 0.3, 2), (1000.0, 0.1, 1), (10.0, 0.3, 1)])
+def test_a_drifting_policy_is_queued_at_every_evaluation_others_when_the_outcome_changes(
+    samples: float, score: float, times: int
+) -> None:
+    prometheus = Scripted()
+    prometheus.samples, prometheus.psi = samples, {AT: score}
+    drift, queued, _ = scores(prometheus)
+    for _ in range(2):
+        drift._evaluations.clear()
+        asyncio.run(drift.evaluate_due())
+    assert queued == [KEY] * times
+
+
+def test_nothing_served_is_a_reading_without_scores() -> None:
+    drift, _, _ = scores(Scripted(), serving=None)
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert (reading.samples, dict(reading.scores), reading.error) == (0.0, {}, None)
+
+
+def test_an_error_is_a_reading_too() -> None:
+    prometheus = Scripted()
+    prometheus.error = "http://prometheus cannot be reached"
+    drift, queued, _ = scores(prometheus)
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert reading.error == "http://prometheus cannot be reached"
+    assert queued == [KEY]
+
+
+def test_monitors_choose_metrics_and_features() -> None:
+    drift, _, _ = scores(Scripted(), monitors=[{"name": "x", "metric": "PSI", "features": ["other"]}])
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert dict(reading.scores) == {}
