@@ -55,7 +55,8 @@ fn batch_size(config: &Json, graph: &Graph, default_max_batch: i64) -> Result<i6
 
 fn differently_named(graph: &Graph) -> bool {
     let required = graph.inputs.iter().filter(|found| found.required);
-    let mut names = required.chain(&graph.outputs).map(|found| found.first_symbol.as_str()).filter(|name| !name.is_empty());
+    let mut names =
+        required.chain(&graph.outputs).map(|found| found.first_symbol.as_str()).filter(|name| !name.is_empty());
     let first = names.next();
     names.any(|name| Some(name) != first)
 }

@@ -9,8 +9,8 @@ use crate::config::integer;
 use crate::error::{check, log, text, Code, Failure, Result};
 use crate::ffi;
 use crate::housekeeper::Housekeeper;
-use crate::{library, memory};
 use crate::tap::Tap;
+use crate::{library, memory};
 
 /// What Triton's own onnxruntime backend takes when `--backend-config` says nothing.
 const DEFAULT_MAX_BATCH: i64 = 4;

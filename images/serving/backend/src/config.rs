@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn refuses_ragged_batches_by_name() {
-        let ragged = json!({"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1], "allow_ragged_batch": true}]});
+        let ragged =
+            json!({"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1], "allow_ragged_batch": true}]});
         let message = ModelConfig::parse(&ragged).unwrap_err().message;
         assert!(message.contains("'x'") && message.contains("ragged"), "{message}");
     }

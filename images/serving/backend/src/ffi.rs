@@ -75,8 +75,7 @@ extern "C" {
 
     pub fn TRITONBACKEND_ModelName(model: *mut Model, name: *mut *const c_char) -> ErrorPtr;
     pub fn TRITONBACKEND_ModelVersion(model: *mut Model, version: *mut u64) -> ErrorPtr;
-    pub fn TRITONBACKEND_ModelRepository(model: *mut Model, kind: *mut i32, location: *mut *const c_char)
-        -> ErrorPtr;
+    pub fn TRITONBACKEND_ModelRepository(model: *mut Model, kind: *mut i32, location: *mut *const c_char) -> ErrorPtr;
     pub fn TRITONBACKEND_ModelConfig(model: *mut Model, version: u32, config: *mut *mut Message) -> ErrorPtr;
     pub fn TRITONBACKEND_ModelAutoCompleteConfig(model: *mut Model, wanted: *mut bool) -> ErrorPtr;
     pub fn TRITONBACKEND_ModelSetConfig(model: *mut Model, version: u32, config: *mut Message) -> ErrorPtr;

@@ -62,8 +62,8 @@ fn work(shared: &Shared, tap: Option<&Tap>) {
     loop {
         let mut busy = false;
         if let Some(active) = &mut writer {
-            // A full disk or a bug must not end sampling for good: it is logged, counted and tried again.
-            match catch("tap", || active.tick()) {
+            // A bug here must not end sampling for good, let alone the server: it is logged and tried again.
+            match catch("tap", || Ok(active.tick())) {
                 Ok(found) => busy = found,
                 Err(failure) => log(ffi::LOG_ERROR, &format!("onnxruntime backend: {failure}")),
             }
@@ -76,7 +76,8 @@ fn work(shared: &Shared, tap: Option<&Tap>) {
         }
         let pause = if busy { BUSY } else { IDLE };
         let stop = shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stop, _) = shared.wake.wait_timeout_while(stop, pause, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
+        let (stop, _) =
+            shared.wake.wait_timeout_while(stop, pause, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
         if *stop {
             break;
         }

@@ -22,7 +22,8 @@ impl InstanceState {
     /// `model` is null or outlives the instance.
     pub unsafe fn new(instance: *mut ffi::ModelInstance, model: *const ModelState) -> Result<Self> {
         // SAFETY: by this function's contract.
-        let subject = unsafe { model.as_ref() }.ok_or_else(|| Failure::internal("the model's state is missing"))?.subject();
+        let subject =
+            unsafe { model.as_ref() }.ok_or_else(|| Failure::internal("the model's state is missing"))?.subject();
         let (mut kind, mut name) = (0, std::ptr::null());
         // SAFETY: the instance is being initialized; its name lives as long as it does.
         unsafe {

@@ -53,7 +53,9 @@ fn probe(path: &Path) -> std::result::Result<(), String> {
         return Err("it is not ONNX Runtime (it has no OrtGetApiBase)".to_owned());
     }
     // SAFETY: OrtGetApiBase has had this signature in every release of ONNX Runtime.
-    let base = unsafe { std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(symbol)() };
+    let base = unsafe {
+        std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(symbol)()
+    };
     // SAFETY: the library returns a static, or null; so are its members.
     let (api, version) = unsafe {
         let base = base.as_ref().ok_or("it gives no OrtApiBase")?;

@@ -69,7 +69,14 @@ impl<'o> OutputTensor<'o> {
         let mut shape = self.shape.clone();
         let total = element_count(&shape).unwrap_or(0);
         if !batching || shape[0] == 0 {
-            return OutputView { slot: self.slot, datatype: self.datatype, shape, tensor: self, first: 0, count: total };
+            return OutputView {
+                slot: self.slot,
+                datatype: self.datatype,
+                shape,
+                tensor: self,
+                first: 0,
+                count: total,
+            };
         }
         let row = total / shape[0] as usize;
         shape[0] = rows;
@@ -140,7 +147,8 @@ mod tests {
 
     #[test]
     fn no_rows() {
-        let tensor = OutputTensor { slot: 0, datatype: DataType::Fp32, shape: vec![0, 4], payload: Payload::Fixed(&[], 4) };
+        let tensor =
+            OutputTensor { slot: 0, datatype: DataType::Fp32, shape: vec![0, 4], payload: Payload::Fixed(&[], 4) };
         assert_eq!(tensor.rows(0, 0, true).size(), 0);
     }
 }

@@ -91,7 +91,10 @@ unsafe fn read_input<'r>(input: *mut ffi::Input, model: &ModelState) -> Result<I
     };
     let Some(slot) = model.graph.input_slot(name.to_bytes()) else {
         let known = Graph::names(&model.graph.inputs);
-        return Err(Failure::invalid(format!("input '{}' is not in the model, which has: {known}", name.to_string_lossy())));
+        return Err(Failure::invalid(format!(
+            "input '{}' is not in the model, which has: {known}",
+            name.to_string_lossy()
+        )));
     };
     let spec = &model.graph.inputs[slot];
     if DataType::from_triton(datatype) != Some(spec.datatype) {
@@ -117,7 +120,9 @@ unsafe fn read_data<'r>(input: *mut ffi::Input, size: u64, buffers: u32, name: &
         let piece: &'r [u8] = unsafe {
             check(ffi::TRITONBACKEND_InputBuffer(input, index, &mut base, &mut length, &mut kind, &mut id))?;
             if kind != ffi::MEMORY_CPU && kind != ffi::MEMORY_CPU_PINNED {
-                return Err(Failure::unsupported(format!("input '{name}' lies in GPU memory; this backend runs on the CPU")));
+                return Err(Failure::unsupported(format!(
+                    "input '{name}' lies in GPU memory; this backend runs on the CPU"
+                )));
             }
             if base.is_null() || length == 0 {
                 &[]
@@ -146,7 +151,9 @@ fn check_data(spec: &TensorSpec, shape: &[i64], data: &[u8]) -> Result<()> {
         if found == count {
             return Ok(());
         }
-        return Err(Failure::invalid(format!("input '{name}' has {found} strings, but the shape {shape:?} needs {count}")));
+        return Err(Failure::invalid(format!(
+            "input '{name}' has {found} strings, but the shape {shape:?} needs {count}"
+        )));
     };
     if count.checked_mul(size) == Some(data.len()) {
         return Ok(());

@@ -117,7 +117,9 @@ impl Value {
         // SAFETY: the handle is valid and the result has a place.
         status(unsafe { (ort::api().IsTensor)(self.as_ptr(), &mut is_tensor) })?;
         if is_tensor == 0 {
-            return Err(Failure::unsupported("the value is not a tensor (sequences, maps and sparse tensors cannot be served)"));
+            return Err(Failure::unsupported(
+                "the value is not a tensor (sequences, maps and sparse tensors cannot be served)",
+            ));
         }
         let mut info: *mut sys::OrtTensorTypeAndShapeInfo = ptr::null_mut();
         // SAFETY: the handle is valid; `info` is released below on every path.

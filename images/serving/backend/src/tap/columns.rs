@@ -70,7 +70,8 @@ impl Group {
 
     /// The block's body; see the README for the layout. The group is empty afterwards.
     pub fn take_block(&mut self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(64 + 16 * self.rows() + self.columns.iter().map(|c| c.data.len()).sum::<usize>());
+        let mut body =
+            Vec::with_capacity(64 + 16 * self.rows() + self.columns.iter().map(|c| c.data.len()).sum::<usize>());
         body.extend_from_slice(&(self.rows() as u32).to_le_bytes());
         body.extend_from_slice(&[0; 4]);
         body.extend(self.times.drain(..).flat_map(u64::to_le_bytes));

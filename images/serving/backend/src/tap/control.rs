@@ -43,7 +43,9 @@ fn rate(json: &Json, field: &str) -> std::result::Result<f64, String> {
 pub fn load(folder: &Path) -> Result<Option<Rates>> {
     let path = folder.join("control.json");
     match std::fs::read(&path) {
-        Ok(text) => Rates::parse(&text).map(Some).map_err(|reason| Failure::invalid(format!("{}: {reason}", path.display()))),
+        Ok(text) => {
+            Rates::parse(&text).map(Some).map_err(|reason| Failure::invalid(format!("{}: {reason}", path.display())))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::internal(format!("{}: {error}", path.display()))),
     }

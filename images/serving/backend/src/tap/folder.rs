@@ -19,7 +19,10 @@ pub fn segment(folder: &Path, pid: u32, sequence: u64, suffix: &str) -> PathBuf 
 /// Makes the folders, and hands segments that a dead server left unfinished to the reader, which stands a cut end.
 pub fn prepare(folder: &Path) -> Result<()> {
     let about = |error: std::io::Error| {
-        Failure::internal(format!("TIDEMILL_TAP_DIR {}: {error}; it must be a folder that can be written", folder.display()))
+        Failure::internal(format!(
+            "TIDEMILL_TAP_DIR {}: {error}; it must be a folder that can be written",
+            folder.display()
+        ))
     };
     fs::create_dir_all(segments(folder)).map_err(about)?;
     for file in fs::read_dir(segments(folder)).map_err(about)? {

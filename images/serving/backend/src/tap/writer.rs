@@ -57,7 +57,7 @@ impl<'t> Writer<'t> {
     }
 
     /// One round; true when there were records, so that the next round should come soon.
-    pub fn tick(&mut self) -> Result<bool> {
+    pub fn tick(&mut self) -> bool {
         let busy = self.drain();
         if self.gathered > 0 && self.flushed.elapsed() >= FLUSH_AGE {
             self.flush();
@@ -69,9 +69,11 @@ impl<'t> Writer<'t> {
             self.second = Instant::now();
             self.disk = folder::used(self.tap.folder());
             self.follow_control();
-            self.publish()?;
+            if let Err(failure) = self.publish() {
+                self.complain(&failure.message);
+            }
         }
-        Ok(busy)
+        busy
     }
 
     /// The last round, when the server ends.
