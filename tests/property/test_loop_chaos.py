@@ -22,8 +22,12 @@ ENDS: tuple[fake_jobs.End, ...] = ("ok", "ok", "ok", "ok", "user", "crash", "evi
 class LoopChaos(RuleBasedStateMachine):
     """One model, served by a pool of two servers and watched by a policy that retrains."""
 
-    @initialize(approval=st.sampled_from(["Auto", "Manual"]), improvement=st.sampled_from([-1.0, 0.0, 1.0]))
-    def begin(self, approval: str, improvement: float) -> None:
+    @initialize(
+        approval=st.sampled_from(["Auto", "Auto", "Manual"]),
+        improvement=st.sampled_from([-1.0, -1.0, 0.0, 1.0]),
+        minutes=st.integers(3, 25),
+    )
+    def begin(self, approval: str, improvement: float, minutes: int) -> None:
         self.cluster = LoopCluster()
         self.cluster.create(manifests.dataset())
         self.cluster.create(manifests.run("first", template={"stage": "Production"}))
@@ -33,10 +37,13 @@ class LoopChaos(RuleBasedStateMachine):
         self.cluster.create(policy(retrain={"approval": approval, "gate": gate}))
         self.cluster.settle()
         self.cluster.api.on_status.append(check_status_write)
+        # Whatever happens, it happens in some phase of a retraining: the first of them begins in the third minute.
+        self.cluster.season = 1
+        self.minutes_of_everything(minutes)
 
     # The world
 
-    @rule(season=st.integers(0, 3))
+    @rule(season=st.integers(0, 9))
     def change_season(self, season: int) -> None:
         self.cluster.season = season
 
@@ -81,7 +88,7 @@ class LoopChaos(RuleBasedStateMachine):
 
     # Users
 
-    @rule(suspend=st.booleans())
+    @rule(suspend=st.sampled_from([False, False, True]))
     def suspend(self, suspend: bool) -> None:
         self._patch("DriftPolicy", "watch", {"suspend": suspend})
 
@@ -132,15 +139,16 @@ class LoopChaos(RuleBasedStateMachine):
     def catch_up(self) -> None:
         self.cluster.operate(rounds=600)
 
-    @rule()
-    def a_minute_of_everything(self) -> None:
-        self.cluster.api.tick(60)
-        self.cluster.evaluate()
-        for job in self.cluster.jobs():
-            fake_jobs.step(self.cluster.api, job, "ok")
-        self.cluster.step_stateful()
-        self.cluster.step_agents()
-        self.cluster.operate(rounds=600)
+    @rule(minutes=st.integers(1, 12))
+    def minutes_of_everything(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.cluster.api.tick(60)
+            self.cluster.evaluate()
+            for job in self.cluster.jobs():
+                fake_jobs.step(self.cluster.api, job, "ok")
+            self.cluster.step_stateful()
+            self.cluster.step_agents()
+            self.cluster.operate(rounds=600)
 
     # Always
 
