@@ -39,7 +39,7 @@ def prepare(folder: Path, sql: str) -> list[Path]:
     with zipfile.ZipFile(package / "flights.csv.zip") as archive:
         archive.extract("flights.csv", folder)
     written = [folder / "weather.csv"]
-    (folder / "flights").mkdir()
+    (folder / "flights/q1").mkdir(parents=True)
     (folder / "labelled").mkdir()
     with duckdb.connect() as database:
         database.execute(f"CREATE TABLE all_flights AS SELECT * FROM read_csv('{folder}/flights.csv', nullstr = 'NA')")
@@ -47,7 +47,9 @@ def prepare(folder: Path, sql: str) -> list[Path]:
         database.execute(weather)
         database.execute(f"COPY weather TO '{written[0]}' (HEADER)")
         for month in range(1, 13):
-            written.append(folder / f"flights/2013-{month:02d}.parquet")
+            written.append(
+                folder / ("flights/q1" if month in TRAINING_MONTHS else "flights") / f"2013-{month:02d}.parquet"
+            )
             database.execute(f"COPY (FROM all_flights WHERE month = {month}) TO '{written[-1]}'")
         first, last = TRAINING_MONTHS[0], TRAINING_MONTHS[-1]
         for month in TRAINING_MONTHS:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import subprocess
 import tempfile
 from pathlib import Path
@@ -57,10 +55,14 @@ def charts() -> None:
             kubectl.run("create", "namespace", SYSTEM)
             kubectl.run("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted")
         kubectl.run("apply", "-f", str(EXAMPLES / "namespace.yaml"))
-        credentials()
         values = yaml.safe_load(_hack("images", "digests"))
         _helm("tidemill-crds", "charts/tidemill-crds", {})
-        _helm("tidemill-demo", "charts/tidemill-demo", {"images": _only(values, "store", "prometheus")})
+        stand = {
+            "images": _only(values, "operator", "store", "prometheus"),
+            "namespaces": [NAMESPACE],
+            "store": {"bucket": BUCKET},
+        }
+        _helm("tidemill-demo", "charts/tidemill-demo", stand)
         settings = {
             "images": _only(values, "operator", "worker", "trainer", "serving"),
             "store": {"bucket": BUCKET, "endpoint": STORE, "secretName": SECRET},
@@ -99,15 +101,3 @@ def _helm(release: str, chart: str, values: dict[str, object]) -> None:
 def _why_not_ready() -> str:
     """The pods of the system namespace, for a failed installation's message."""
     return kubectl.run("get", "pods", "-n", SYSTEM, "-o", "wide")
-
-
-def credentials() -> None:
-    """The store's credentials: made up once, known to the store and to the namespace `flights`."""
-    data = kubectl.get("secret", SECRET, SYSTEM).get("data")
-    if not data:
-        strings = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
-        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": SYSTEM}}
-        kubectl.run("apply", "-f", "-", stdin=json.dumps({**manifest, "stringData": strings}))
-        data = kubectl.get("secret", SECRET, SYSTEM)["data"]
-    mirror = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE}, "data": data}
-    kubectl.run("apply", "-f", "-", stdin=json.dumps(mirror))

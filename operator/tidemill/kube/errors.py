@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tidemill.reconcile.plan import Key
+if TYPE_CHECKING:  # the serving agent uses the client and has no reconcilers
+    from tidemill.reconcile.plan import Key
 
 
 class ApiError(Exception):
