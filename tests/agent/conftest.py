@@ -20,6 +20,7 @@ from tests.agent.pod import Pod
 from tests.serving.triton import ROOT, build_backend
 from tests.worker.conftest import Seaweed
 from tests.worker.conftest import seaweed as seaweed
+
 from tidemill.kube.config import from_kubeconfig
 
 
@@ -37,8 +38,8 @@ def library() -> Path:
     return build_backend()
 
 
-@pytest.fixture(params=["double", pytest.param("cluster", marks=pytest.mark.e2e)])
-def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+@pytest.fixture(scope="module", params=["double", pytest.param("cluster", marks=pytest.mark.e2e)])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The same tests on both; the real server also holds the status against its schema."""
     if request.param == "cluster":
         yield Api(request.getfixturevalue("cluster_kubeconfig"))
@@ -46,7 +47,7 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
     with ExitStack() as stack:
         double = ApiDouble()
         stack.callback(double.stop)
-        yield Api(_kubeconfig(tmp_path / "kubeconfig", double.port), double)
+        yield Api(_kubeconfig(tmp_path_factory.mktemp("api") / "kubeconfig", double.port), double)
 
 
 @pytest.fixture
@@ -88,20 +89,19 @@ def cluster_kubeconfig() -> Iterator[Path]:
         connected.down()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def store(seaweed: Seaweed) -> Iterator[Gate]:
     """The store behind a door."""
     with Gate(int(seaweed.endpoint.rsplit(":", 1)[1])) as gate:
         yield gate
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_pod(
-    library: Path, seaweed: Seaweed, store: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Path, seaweed: Seaweed, store: Gate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Pod]]:
     """Makes a pod on an API server: `make_pod(api, TIDEMILL_FLUSH_ROWS="10")`."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    credentials = {k: v for k, v in seaweed.environment().items() if k.startswith("AWS_")}
     with ExitStack() as stack:
 
         def make(api: Api, **settings: str) -> Pod:
@@ -116,20 +116,20 @@ def make_pod(
             placing = Placing(connection, f"agent-{suffix}", f"pool-{suffix}-0")
             pod = Pod(
                 library=library,
-                folder=tmp_path / suffix,
+                folder=tmp_path_factory.mktemp("pod"),
                 store=store,
                 placing=placing,
                 kubeconfig=api.kubeconfig,
-                settings=settings,
+                settings={**credentials, **settings},
             )
             return stack.enter_context(pod)
 
         yield make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pod(make_pod: Callable[..., Pod], api: Api) -> Pod:
-    """A pod with the usual settings."""
+    """A pod with the usual settings, which the tests of a module share: each has a deployment of its own name."""
     return make_pod(api)
 
 

@@ -121,7 +121,9 @@ class ApiDouble:
         if request.query.get("watch"):
             return await self._watch(request)
         self.lists += 1
-        return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": self._matching(request)})
+        return web.json_response(
+            {"metadata": {"resourceVersion": str(self._version)}, "items": self._matching(request)}
+        )
 
     def _matching(self, request: web.Request) -> list[Object]:
         return [item for item in self.objects.values() if _matches(request, item)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+
 from tidemill.contract.manifest import MANIFEST, FileEntry, Manifest
 from tidemill.contract.model import Baseline, FeatureBaseline, Signature, TensorSpec
 

@@ -17,7 +17,7 @@ from tidemill.kube.config import Connection
 PATH = "/apis/tidemill.dev/v1alpha1/namespaces/{}/modelplacements"
 
 
-def eventually(what: str, check: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], *, seconds: float = 90.0) -> Any:
     """The first true value of a check; fails with what was waited for."""
     deadline = time.monotonic() + seconds
     while True:
@@ -67,7 +67,11 @@ class Placing:
         found: dict[str, Any] = self.get(name).get("status") or {}
         return found
 
-    def reached(self, name: str, state: str, *, version: int | None = None, seconds: float = 30.0) -> dict[str, Any]:
+    def meddle(self, name: str, **status: Any) -> None:
+        """Change a status as only the agent should."""
+        self._call("PATCH", f"/{name}/status", {"status": status})
+
+    def reached(self, name: str, state: str, *, version: int | None = None, seconds: float = 90.0) -> dict[str, Any]:
         """The status, once it speaks of the present spec and says so."""
 
         def check() -> dict[str, Any] | None:

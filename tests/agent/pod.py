@@ -31,7 +31,7 @@ class Pod:
     ) -> None:
         self.placing, self.store = placing, store
         self.tap = folder / "tap"
-        self.tap.mkdir(parents=True)
+        self.tap.mkdir(parents=True, exist_ok=True)
         self._folder, self._kubeconfig, self._settings = folder, kubeconfig, settings
         self.triton = Triton(library, environment={"TIDEMILL_TAP_DIR": str(self.tap)}, autocomplete=False)
         self.door = Gate(0)
@@ -65,7 +65,7 @@ class Pod:
         text = (self._folder / "agent.log").read_text()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
-    def start_agent(self, *, ready: bool = True) -> None:
+    def start_agent(self, *, ready: bool = True, **settings: str) -> None:
         """Start the agent and wait until it is ready."""
         environment = {
             **os.environ,
@@ -83,6 +83,7 @@ class Pod:
             "TIDEMILL_AGENT_PORT": str(self.port),
             "TIDEMILL_FLUSH_SECONDS": "1",
             **self._settings,
+            **settings,
         }
         with (self._folder / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
@@ -96,6 +97,18 @@ class Pod:
         assert self.agent is not None
         self.agent.send_signal(number)
         return self.agent.wait(60)
+
+    def terminate_agent(self) -> int:
+        """End the agent as the kubelet does; returns its exit code."""
+        return self.kill_agent(signal.SIGTERM)
+
+    def tap_rate(self, model: str) -> float:
+        """The rate at which the server samples a model now."""
+        try:
+            stats = json.loads((self.tap / "stats.json").read_text())
+        except FileNotFoundError:
+            return 0.0
+        return float(stats["models"].get(model, {}).get("rate", 0.0))
 
     def restart_triton(self) -> None:
         """Kill Triton as the kernel would, and start it again: it comes back empty."""
@@ -149,9 +162,10 @@ class Pod:
         except TritonError:
             return None
 
-    def ready_models(self) -> set[tuple[str, str]]:
-        """What Triton has loaded."""
-        return {(m["name"], m["version"]) for m in self.triton.index() if m.get("state") == "READY"}
+    def loaded(self, *names: str) -> set[tuple[str, int]]:
+        """What Triton has loaded of these names, hidden check models included."""
+        ready = [m for m in self.triton.index() if m.get("state") == "READY"]
+        return {(m["name"], int(m["version"])) for m in ready if m["name"].removesuffix(".check") in names}
 
 
 def pause(seconds: float) -> None:

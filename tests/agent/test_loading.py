@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +18,17 @@ ROW = (250.0, 7, "DL")
 
 def test_a_placement_is_loaded_and_answers(pod: Pod, artifacts: Callable[..., Any]) -> None:
     stored = artifacts(onnx_model(2.0))
-    name = pod.placing.create("delay", version=3, **stored.spec())
+    name = pod.placing.create("first", version=3, **stored.spec())
     status = pod.placing.reached(name, "Loaded")
-    assert pod.infer("delay", [ROW, (1.0, 1, "XX")]) == [expected(2.0, *ROW), expected(2.0, 1.0, 1, "XX")]
-    assert pod.ready_models() == {("delay", "3")}
+    assert pod.infer("first", [ROW, (1.0, 1, "XX")]) == [expected(2.0, *ROW), expected(2.0, 1.0, 1, "XX")]
+    assert pod.loaded("first") == {("first", 3)}
     assert status["podUid"] == f"uid-of-{pod.placing.pod}"
     assert (status["serving"]["version"], status["serving"]["digest"]) == (3, stored.digest)
     assert status["serving"]["modelVersion"] == "model-v3"
     assert status["conditions"][0]["type"] == "Ready"
     assert status["conditions"][0]["status"] == "True"
-    assert sorted(path.name for path in (pod.models / "delay").iterdir()) == ["3", "config.pbtxt"]
-    assert not (pod.models / "delay.check").exists()
+    assert sorted(path.name for path in (pod.models / "first").iterdir()) == ["3", "config.pbtxt"]
+    assert not (pod.models / "first.check").exists()
 
 
 def test_ten_megabytes_are_loaded_within_two_seconds(pod: Pod, artifacts: Callable[..., Any]) -> None:
@@ -38,7 +39,7 @@ def test_ten_megabytes_are_loaded_within_two_seconds(pod: Pod, artifacts: Callab
 
 def test_a_new_version_takes_over_without_an_error(pod: Pod, artifacts: Callable[..., Any]) -> None:
     versions = {number: artifacts(onnx_model(float(number))) for number in (1, 2, 3)}
-    name = pod.placing.create("delay", version=1, **versions[1].spec())
+    name = pod.placing.create("swapped", version=1, **versions[1].spec())
     pod.placing.reached(name, "Loaded")
     answers: list[float] = []
     errors: list[Exception] = []
@@ -47,7 +48,7 @@ def test_a_new_version_takes_over_without_an_error(pod: Pod, artifacts: Callable
     def client() -> None:
         while not stop.is_set():
             try:
-                answers.append(pod.infer("delay", [ROW])[0])
+                answers.append(pod.infer("swapped", [ROW])[0])
             except Exception as error:
                 errors.append(error)
 
@@ -63,27 +64,28 @@ def test_a_new_version_takes_over_without_an_error(pod: Pod, artifacts: Callable
         thread.join()
     assert errors == []
     assert set(answers) == {expected(float(number), *ROW) for number in (1, 2, 3)}
-    assert pod.ready_models() == {("delay", "3")}
-    assert sorted(path.name for path in (pod.models / "delay").iterdir()) == ["3", "config.pbtxt"]
-    cached = [path.name for path in (pod.models / ".cache").iterdir()]
-    eventually("old artifacts leave the cache", lambda: cached == [versions[3].digest.removeprefix("sha256:")])
+    assert pod.loaded("swapped") == {("swapped", 3)}
+    assert sorted(path.name for path in (pod.models / "swapped").iterdir()) == ["3", "config.pbtxt"]
+    cached = {path.name for path in (pod.models / ".cache").iterdir()}
+    assert cached & {v.digest.removeprefix("sha256:") for v in versions.values()} == {versions[3].digest[7:]}
 
 
 def test_a_variant_of_the_same_version_takes_over(pod: Pod, artifacts: Callable[..., Any]) -> None:
-    name = pod.placing.create("delay", version=1, **artifacts(onnx_model(1.0)).spec())
+    name = pod.placing.create("variant", version=1, **artifacts(onnx_model(1.0)).spec())
     pod.placing.reached(name, "Loaded")
     pod.placing.change(name, version=1, variant="int8", **artifacts(onnx_model(5.0)).spec())
     status = pod.placing.reached(name, "Loaded")
     assert status["serving"]["variant"] == "int8"
-    assert pod.infer("delay", [ROW]) == [expected(5.0, *ROW)]
+    assert pod.infer("variant", [ROW]) == [expected(5.0, *ROW)]
 
 
 @pytest.mark.parametrize("path", ["model.onnx", "baseline.json", "manifest.json"])
 def test_one_changed_byte_is_refused_while_the_old_version_serves(
     pod: Pod, artifacts: Callable[..., Any], seaweed: Seaweed, path: str
 ) -> None:
+    deployment = f"changed-{path.split('.')[0]}"
     good, bad = artifacts(onnx_model(1.0)), artifacts(onnx_model(2.0))
-    name = pod.placing.create("delay", version=1, **good.spec())
+    name = pod.placing.create(deployment, version=1, **good.spec())
     pod.placing.reached(name, "Loaded")
     key = f"{bad.uri.removeprefix('s3://tidemill/')}/{path}"
     body = bytearray(seaweed.client.get_object(Bucket="tidemill", Key=key)["Body"].read())
@@ -97,42 +99,44 @@ def test_one_changed_byte_is_refused_while_the_old_version_serves(
     assert _sha256(before) in status["message"]
     assert status["serving"]["version"] == 1
     assert status["conditions"][0]["reason"] == "LoadFailed"
-    assert pod.infer("delay", [ROW]) == [expected(1.0, *ROW)]
-    assert pod.ready_models() == {("delay", "1")}
+    assert pod.infer(deployment, [ROW]) == [expected(1.0, *ROW)]
+    assert pod.loaded(deployment) == {(deployment, 1)}
 
 
 def test_a_missing_file_is_named(pod: Pod, artifacts: Callable[..., Any], seaweed: Seaweed) -> None:
     stored = artifacts(onnx_model(1.0))
     key = f"{stored.uri.removeprefix('s3://tidemill/')}/model.onnx"
     seaweed.client.delete_object(Bucket="tidemill", Key=key)
-    name = pod.placing.create("delay", version=1, **stored.spec())
+    name = pod.placing.create("missing", version=1, **stored.spec())
     assert f"{stored.uri}/model.onnx is listed" in pod.placing.reached(name, "Failed")["message"]
 
 
 def test_an_artifact_that_does_not_exist_is_named(pod: Pod) -> None:
     uri = "s3://tidemill/nowhere"
-    name = pod.placing.create("delay", version=1, artifactUri=uri, artifactDigest="sha256:" + "0" * 64)
+    name = pod.placing.create("nowhere", version=1, artifactUri=uri, artifactDigest="sha256:" + "0" * 64)
     assert f"model {uri} does not exist" in pod.placing.reached(name, "Failed")["message"]
 
 
-def test_a_file_that_is_no_onnx_is_refused_while_the_old_version_serves(pod: Pod, artifacts: Callable[..., Any]) -> None:
-    name = pod.placing.create("delay", version=1, **artifacts(onnx_model(1.0)).spec())
+def test_a_file_that_is_no_onnx_is_refused_while_the_old_version_serves(
+    pod: Pod, artifacts: Callable[..., Any]
+) -> None:
+    name = pod.placing.create("broken", version=1, **artifacts(onnx_model(1.0)).spec())
     pod.placing.reached(name, "Loaded")
     pod.placing.change(name, version=2, **artifacts(b"this is no model").spec())
     status = pod.placing.reached(name, "Failed")
     assert "model.onnx" in status["message"]
     assert status["serving"]["version"] == 1
     assert status["attempts"] == 1
-    assert pod.infer("delay", [ROW]) == [expected(1.0, *ROW)]
+    assert pod.infer("broken", [ROW]) == [expected(1.0, *ROW)]
     pod.placing.change(name, version=3, **artifacts(onnx_model(3.0)).spec())
     assert pod.placing.reached(name, "Loaded")["serving"]["version"] == 3
-    assert pod.infer("delay", [ROW]) == [expected(3.0, *ROW)]
+    assert pod.infer("broken", [ROW]) == [expected(3.0, *ROW)]
 
 
 def test_a_model_that_answers_nan_is_refused(pod: Pod, artifacts: Callable[..., Any]) -> None:
-    name = pod.placing.create("delay", version=1, **artifacts(onnx_model(1.0, nan=True)).spec())
+    name = pod.placing.create("first", version=1, **artifacts(onnx_model(1.0, nan=True)).spec())
     assert "NaN" in pod.placing.reached(name, "Failed")["message"]
-    assert pod.ready_models() == set()
+    assert pod.loaded("first") == set()
 
 
 def test_a_users_own_configuration_is_kept(pod: Pod, artifacts: Callable[..., Any]) -> None:
@@ -145,22 +149,23 @@ def test_a_users_own_configuration_is_kept(pod: Pod, artifacts: Callable[..., An
     output [ { name: "delay" data_type: TYPE_FP32 dims: [1] } ]
     version_policy { latest { num_versions: 2 } }
     """
-    name = pod.placing.create("delay", version=4, **artifacts(onnx_model(1.0), extra={"config.pbtxt": own}).spec())
+    name = pod.placing.create("own", version=4, **artifacts(onnx_model(1.0), extra={"config.pbtxt": own}).spec())
     pod.placing.reached(name, "Loaded")
-    config = pod.triton.call("GET", "v2/models/delay/config")
-    assert (config["name"], config["max_batch_size"]) == ("delay", 7)
+    config = pod.triton.call("GET", "v2/models/own/config")
+    assert (config["name"], config["max_batch_size"]) == ("own", 7)
     assert config["version_policy"] == {"specific": {"versions": [4]}}
 
 
 def test_a_deleted_placement_is_unloaded(pod: Pod, artifacts: Callable[..., Any]) -> None:
-    first = pod.placing.create("one", version=1, **artifacts(onnx_model(1.0)).spec())
+    stored = artifacts(onnx_model(1.5))
+    first = pod.placing.create("one", version=1, **stored.spec())
     second = pod.placing.create("two", version=1, **artifacts(onnx_model(2.0)).spec())
     pod.placing.reached(first, "Loaded")
     pod.placing.reached(second, "Loaded")
     pod.placing.delete(first)
-    eventually("the model is gone", lambda: pod.ready_models() == {("two", "1")})
+    eventually("the model is gone", lambda: pod.loaded("one", "two") == {("two", 1)})
     eventually("its folder is gone", lambda: not (pod.models / "one").exists())
-    eventually("its artifact is gone", lambda: len(list((pod.models / ".cache").iterdir())) == 1)
+    eventually("its artifact is gone", lambda: not (pod.models / ".cache" / stored.digest[7:]).exists())
 
 
 def test_many_placements_are_loaded_side_by_side(pod: Pod, artifacts: Callable[..., Any]) -> None:
@@ -168,21 +173,19 @@ def test_many_placements_are_loaded_side_by_side(pod: Pod, artifacts: Callable[.
     names = [pod.placing.create(f"model-{i}", version=1, **stored.spec()) for i in range(30)]
     for name in names:
         pod.placing.reached(name, "Loaded")
-    assert pod.ready_models() == {(f"model-{i}", "1") for i in range(30)}
+    assert pod.loaded(*(f"model-{i}" for i in range(30))) == {(f"model-{i}", 1) for i in range(30)}
 
 
 def test_two_placements_of_one_name_are_not_mixed(pod: Pod, artifacts: Callable[..., Any]) -> None:
-    stable = pod.placing.create("delay", version=1, **artifacts(onnx_model(1.0)).spec())
+    stable = pod.placing.create("twice", version=1, **artifacts(onnx_model(1.0)).spec())
     pod.placing.reached(stable, "Loaded")
-    candidate = pod.placing.create("delay", track="candidate", version=2, **artifacts(onnx_model(2.0)).spec())
+    candidate = pod.placing.create("twice", track="candidate", version=2, **artifacts(onnx_model(2.0)).spec())
     assert stable in pod.placing.reached(candidate, "Failed")["message"]
-    assert pod.serves("delay") == 1
+    assert pod.serves("twice") == 1
     pod.placing.delete(stable)
     pod.placing.reached(candidate, "Loaded", version=2)
-    assert pod.serves("delay") == 2
+    assert pod.serves("twice") == 2
 
 
 def _sha256(body: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(body).hexdigest()

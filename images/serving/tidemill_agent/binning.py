@@ -19,6 +19,9 @@ import pyarrow.compute as pc
 
 from tidemill.contract.model import FeatureBaseline
 
+# At its first conversion pyarrow looks for pandas, which takes a second where it is installed: here, not in the first load.
+pa.array([b""], type=pa.binary())
+
 Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from itertools import pairwise
 
 from tidemill.api.v1alpha1.modelplacement import ModelPlacementSpec
-from tidemill_agent import modelconfig
+from tidemill_agent import log, modelconfig
 from tidemill_agent.artifacts import ArtifactCache, ModelArtifact
 from tidemill_agent.counters import Counters
 from tidemill_agent.errors import AgentError, LoadError, TritonUnavailable
@@ -34,9 +35,15 @@ class Loader:
 
         On any error what answered before still does.
         """
+        times = [time.monotonic()]
         artifact = await self._fetch(spec)
+        times.append(time.monotonic())
         await self._check(spec, artifact)
+        times.append(time.monotonic())
         await self._swap(spec, artifact)
+        times.append(time.monotonic())
+        fetch, check, swap = (round(end - start, 3) for start, end in pairwise(times))
+        log.info("a version is swapped in", deployment=spec.deployment, fetch=fetch, check=check, swap=swap)
         return modelconfig.marks_of(await self._triton.config(spec.deployment, spec.version)).backend
 
     async def _check(self, spec: ModelPlacementSpec, artifact: ModelArtifact) -> None:
@@ -53,7 +60,7 @@ class Loader:
     async def _swap(self, spec: ModelPlacementSpec, artifact: ModelArtifact) -> None:
         name, version = spec.deployment, spec.version
         # Counted from the first request on: the bins must be there before the version is.
-        self._counters.track(name, version, artifact.signature, artifact.baseline)
+        await asyncio.to_thread(self._counters.track, name, version, artifact.signature, artifact.baseline)
         change = await self._write(name, spec, artifact)
         try:
             await self._triton.load(name)
@@ -75,7 +82,9 @@ class Loader:
     async def adopt(self, spec: ModelPlacementSpec) -> None:
         """Count a version that an earlier process of this pod has loaded."""
         artifact = await self._fetch(spec)
-        self._counters.track(spec.deployment, spec.version, artifact.signature, artifact.baseline)
+        await asyncio.to_thread(
+            self._counters.track, spec.deployment, spec.version, artifact.signature, artifact.baseline
+        )
 
     async def unload(self, name: str) -> None:
         """Take a model off the server; requests in flight are answered."""
