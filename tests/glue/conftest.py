@@ -1,0 +1,74 @@
+"""Fixtures: a cluster that no other operator works on, a namespace, and operator processes that end with the test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.apiserver import kubectl, temporary_namespace
+from tests.e2e.cluster import Cluster, connect
+from tests.glue.process import Operator
+
+CLUSTER = "glue"
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def glue_cluster() -> Iterator[Cluster]:
+    """A cluster of its own (or TIDEMILL_KUBECONFIG's), with the CRDs."""
+    before = os.environ.get("TIDEMILL_CLUSTER")
+    os.environ["TIDEMILL_CLUSTER"] = CLUSTER
+    try:
+        found, started_here = connect()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in found.environment.items():
+                patch.setenv(name, value)
+            kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+            kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+        yield found
+        if started_here:
+            found.down()
+    finally:
+        if before is None:
+            del os.environ["TIDEMILL_CLUSTER"]
+        else:
+            os.environ["TIDEMILL_CLUSTER"] = before
+
+
+@pytest.fixture(autouse=True)
+def _environment(glue_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kubectl and the operators of the test go to this cluster."""
+    for name, value in glue_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def namespace(_environment: None) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with temporary_namespace(f"glue-{secrets.token_hex(4)}") as name:
+        yield name
+
+
+@pytest.fixture
+def operator(namespace: str, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Starts operators on the namespace: `operator("--flag", "value")`. All end with the test."""
+    started: list[Operator] = []
+
+    def start(*flags: str, kubeconfig: str | None = None) -> Operator:
+        log = tmp_path / f"operator-{len(started)}.log"
+        own = ("--watch-namespaces", namespace, "--lease-namespace", namespace)
+        started.append(Operator(*own, *flags, log=log, kubeconfig=kubeconfig))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
