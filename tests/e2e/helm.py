@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from tests.e2e.apiserver import kubectl, run
+from tests.e2e.apiserver import Api, kubectl, run
 
 MONITORING = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule"))
 
@@ -53,12 +53,23 @@ def installed(release: str, chart: str, namespace: str, *arguments: str) -> Iter
         must("uninstall", release, "-n", namespace, "--wait", "--timeout", "60s")
 
 
-def may(account: str, verb: str, resource: str, *arguments: str) -> bool:
-    """Whether a ServiceAccount (namespace:name) may do something."""
-    done = run("kubectl", "auth", "can-i", verb, resource, f"--as=system:serviceaccount:{account}", *arguments)
-    answer = done.stdout.strip()
-    assert answer in ("yes", "no"), f"kubectl auth can-i {verb} {resource}: {done.stderr}"
-    return answer == "yes"
+def may(api: Api, account: str, verb: str, resource: str, namespace: str = "", *, name: str = "") -> bool:
+    """Whether a ServiceAccount (namespace:name) may do something, as `kubectl auth can-i --as` asks.
+
+    `resource` is plural[.group][/subresource]; no namespace means all of them.
+    """
+    plural, _, subresource = resource.partition("/")
+    plural, _, group = plural.partition(".")
+    attributes = {"verb": verb, "resource": plural, "subresource": subresource, "group": group}
+    spec = {
+        "user": f"system:serviceaccount:{account}",
+        "groups": ["system:serviceaccounts", f"system:serviceaccounts:{account.split(':')[0]}", "system:authenticated"],
+        "resourceAttributes": {**attributes, "namespace": namespace, "name": name},
+    }
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    answer = api.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    assert answer.status == 201, answer.message
+    return bool(answer.body["status"]["allowed"])
 
 
 def dry_run(manifests: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.apiserver import ROOT, eventually, kubectl, temporary_namespace
+from tests.e2e.apiserver import ROOT, Api, eventually, kubectl, proxied, temporary_namespace
 from tests.e2e.cluster import Cluster
 from tests.e2e.helm import MONITORING, dry_run, helm, installed, kinds, may, must, one, render
 
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 CHARTS = sorted(p.parent.name for p in ROOT.glob("charts/*/Chart.yaml"))
 REFUSED: list[dict[str, Any]] = yaml.safe_load((HERE / "values.yaml").read_text())
 PERMISSIONS: list[tuple[str, str, bool]] = yaml.safe_load((HERE / "permissions.yaml").read_text())
+RBAC, LEASES = "rbac.authorization.k8s.io", "leases.coordination.k8s.io"
 TWO = ("--set", "watchNamespaces={team-a,team-b}")
 MANY = (
     "--set", "replicas=3,podLabels.team=ml,priorityClassName=system-cluster-critical,store.endpoint=http://s3.x:9000",
@@ -46,10 +47,26 @@ def spaces(cluster: Cluster) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
+def api(cluster: Cluster) -> Iterator[Api]:
+    del cluster
+    with proxied() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
 def images(cluster: Cluster) -> tuple[str, ...]:
     """The operator's image on the cluster, as values."""
     repository, _, digest = cluster.image("operator").partition("@")
     return ("--set", f"images.operator.repository={repository},images.operator.digest={digest}")
+
+
+def wrong_permissions(api: Api, account: str, namespace: str) -> list[str]:
+    """Where an account's permissions in a namespace differ from the table."""
+    return [
+        f"{verb} {resource} should be {allowed}"
+        for verb, resource, allowed in PERMISSIONS
+        if may(api, account, verb, resource, namespace) is not allowed
+    ]
 
 
 @pytest.mark.parametrize("chart", CHARTS)
@@ -116,10 +133,9 @@ def test_a_namespaced_install_has_no_cluster_roles(cluster: Cluster) -> None:
 def test_network_policies(cluster: Cluster) -> None:
     del cluster
     manifests = render("tidemill", *TWO, "--set", "prometheus.url=http://p.x:9090,store.endpoint=http://s.x:8333")
-    found = {m["metadata"]["namespace"]: set() for m in manifests if m["kind"] == "NetworkPolicy"}
-    for m in manifests:
-        if m["kind"] == "NetworkPolicy":
-            found[m["metadata"]["namespace"]].add(m["metadata"]["name"])
+    found: dict[str, set[str]] = {}
+    for meta in (m["metadata"] for m in manifests if m["kind"] == "NetworkPolicy"):
+        found.setdefault(meta["namespace"], set()).add(meta["name"])
     workloads = {"tidemill-tasks", "tidemill-servers"}
     assert found == {"tidemill-system": {"tidemill"}, "team-a": workloads, "team-b": workloads}
     policy = one(manifests, "NetworkPolicy", "tidemill")["spec"]
@@ -165,8 +181,8 @@ def test_another_configuration_restarts_the_operator(cluster: Cluster) -> None:
     assert checksum() != checksum("--set", "workers=3")
 
 
-def test_install_upgrade_and_permissions(spaces: dict[str, str], images: tuple[str, ...]) -> None:
-    system = spaces["system"]
+def test_install_upgrade_and_permissions(api: Api, spaces: dict[str, str], images: tuple[str, ...]) -> None:
+    system, other = spaces["system"], spaces["other"]
     release = f"t{secrets.token_hex(3)}"
     name = f"{release}-tidemill"
     account = f"{system}:{name}"
@@ -174,17 +190,12 @@ def test_install_upgrade_and_permissions(spaces: dict[str, str], images: tuple[s
     with installed(release, "tidemill", system, *images, *wait):
         lease = json.loads(kubectl("get", "lease", f"{name}-operator", "-n", system, "-o", "json"))
         assert lease["spec"]["holderIdentity"].startswith(name)
-        wrong = [
-            f"{verb} {resource} should be {allowed}"
-            for verb, resource, allowed in PERMISSIONS
-            if may(account, verb, resource, "-n", spaces["other"]) is not allowed
-        ]
-        assert not wrong
-        agent = ("bind", f"clusterroles.rbac.authorization.k8s.io/{name}-agent")
-        assert may(account, *agent)
-        assert may(account, "update", f"leases.coordination.k8s.io/{name}-operator", "-n", system)
-        assert not may(account, "update", "leases.coordination.k8s.io/another", "-n", system)
-        assert not may(account, "create", "leases.coordination.k8s.io", "-n", spaces["other"])
+        assert not wrong_permissions(api, account, other)
+        assert may(api, account, "bind", f"clusterroles.{RBAC}", name=f"{name}-agent")
+        assert not may(api, account, "bind", f"clusterroles.{RBAC}", name="cluster-admin")
+        assert may(api, account, "update", LEASES, system, name=f"{name}-operator")
+        assert not may(api, account, "update", LEASES, system, name="another")
+        assert not may(api, account, "create", LEASES, other)
 
         before = kubectl("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
         must("upgrade", release, "charts/tidemill", "-n", system, *images, "--set", "replicas=2,workers=4", *wait)
@@ -206,43 +217,37 @@ def test_install_upgrade_and_permissions(spaces: dict[str, str], images: tuple[s
     assert not [line for line in left.split() if "/" in line and not line.startswith("pod/")]
 
 
-def test_users_get_the_kinds_by_the_clusters_own_roles(spaces: dict[str, str]) -> None:
-    release, namespace = f"t{secrets.token_hex(3)}", spaces["watched"]
+def test_users_get_the_kinds_by_the_clusters_own_roles(api: Api, spaces: dict[str, str]) -> None:
+    release, here = f"t{secrets.token_hex(3)}", spaces["watched"]
     with installed(release, "tidemill", spaces["system"], "--set", "replicas=0"):
         for role in ("view", "edit"):
-            kubectl("create", "serviceaccount", role, "-n", namespace)
-            kubectl(
-                "create",
-                "rolebinding",
-                role,
-                "-n",
-                namespace,
-                f"--clusterrole={role}",
-                f"--serviceaccount={namespace}:{role}",
-            )
-        viewer, editor = f"{namespace}:view", f"{namespace}:edit"
-        here = ("-n", namespace)
-        eventually("view is aggregated", lambda: may(viewer, "get", "datasets.tidemill.dev", *here), seconds=20)
-        eventually("edit is aggregated", lambda: may(editor, "create", "datasets.tidemill.dev", *here), seconds=20)
-        assert not may(viewer, "create", "datasets.tidemill.dev", *here)
-        assert may(editor, "patch", "servingpools.tidemill.dev/scale", *here)
-        assert may(editor, "get", "modelplacements.tidemill.dev", *here)
-        assert not may(editor, "create", "modelplacements.tidemill.dev", *here)
-        assert not may(editor, "patch", "datasets.tidemill.dev/status", *here)
+            kubectl("create", "serviceaccount", role, "-n", here)
+            binding = ("--clusterrole", role, "--serviceaccount", f"{here}:{role}")
+            kubectl("create", "rolebinding", role, "-n", here, *binding)
+        viewer, editor = f"{here}:view", f"{here}:edit"
+        eventually("view is aggregated", lambda: may(api, viewer, "get", "datasets.tidemill.dev", here), seconds=20)
+        eventually("edit is aggregated", lambda: may(api, editor, "create", "datasets.tidemill.dev", here), seconds=20)
+        assert not may(api, viewer, "create", "datasets.tidemill.dev", here)
+        assert may(api, editor, "patch", "servingpools.tidemill.dev/scale", here)
+        assert may(api, editor, "get", "modelplacements.tidemill.dev", here)
+        assert not may(api, editor, "create", "modelplacements.tidemill.dev", here)
+        assert not may(api, editor, "patch", "datasets.tidemill.dev/status", here)
 
 
-def test_a_namespaced_install_reaches_only_its_namespaces(spaces: dict[str, str], images: tuple[str, ...]) -> None:
+def test_a_namespaced_install_reaches_only_its_namespaces(
+    api: Api, spaces: dict[str, str], images: tuple[str, ...]
+) -> None:
     system, watched, other = spaces["system"], spaces["watched"], spaces["other"]
     release = f"t{secrets.token_hex(3)}"
     name = f"{release}-tidemill"
     account = f"{system}:{name}"
     arguments = (*images, "--set", f"watchNamespaces={{{watched}}}", "--wait", "--timeout", "120s")
     with installed(release, "tidemill", system, *arguments):
-        for verb, resource, allowed in PERMISSIONS:
-            assert may(account, verb, resource, "-n", watched) is allowed, f"{verb} {resource} should be {allowed}"
-            assert not may(account, verb, resource, "-n", other), f"{verb} {resource} in another namespace"
-        assert may(account, "bind", f"roles.rbac.authorization.k8s.io/{name}-agent", "-n", watched)
-        assert not may(account, "list", "datasets.tidemill.dev", "--all-namespaces")
+        assert not wrong_permissions(api, account, watched)
+        asked = [(verb, resource, where) for verb, resource, _ in PERMISSIONS for where in (other, "")]
+        anywhere = [question for question in asked if may(api, account, *question)]
+        assert not anywhere
+        assert may(api, account, "bind", f"roles.{RBAC}", watched, name=f"{name}-agent")
         assert kubectl("get", "networkpolicy", "-n", watched, "-o", "name").split() == [
             f"networkpolicy.networking.k8s.io/{name}-servers",
             f"networkpolicy.networking.k8s.io/{name}-tasks",
