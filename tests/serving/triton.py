@@ -6,6 +6,7 @@ Nothing here is a stand-in: the server is the one that the serving image ships, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CRATE = ROOT / "images" / "serving" / "backend"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+_PR_SET_PDEATHSIG = 1
 
 
 def cache() -> Path:
@@ -68,6 +70,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    """In the child: the kernel ends the server when the test run dies without cleaning up."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TritonError(Exception):
@@ -157,7 +164,9 @@ class Triton:
         }
         server.chmod(server.stat().st_mode | 0o111)
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            )
         deadline = time.monotonic() + START_SECONDS
         while True:
             if self.process.poll() is not None:

@@ -116,6 +116,8 @@ def run(server: Tapped, folder: Path, options: argparse.Namespace) -> dict[str, 
     try:
         while load.poll() is None:
             now = time.monotonic()
+            if not server.alive():
+                raise RuntimeError(f"the server ended after {now - begun:.0f} s:\n{server.log[-2000:]}")
             if now >= next_change:
                 server.set_rates(default=next(rates))
                 changes, next_change = changes + 1, now + options.change
@@ -128,6 +130,8 @@ def run(server: Tapped, folder: Path, options: argparse.Namespace) -> dict[str, 
     finally:
         stop.set()
         thread.join()
+        if load.poll() is None:
+            load.kill()
     figures = finish(load)
     books = settle(server, consumer)
     warm = memory[len(memory) // 5 :] or memory
