@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from tidemill_worker.errors import ColumnMissing, DatasetEmpty, InvalidSpec, ObjectNotFound
 
-from .conftest import Lab
+from .lab import Lab
 
 START = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
 
@@ -72,7 +73,9 @@ def test_labels_are_joined_and_the_newest_wins(logged: Lab) -> None:
     assert set(rows[0]) == {
         "distance", "carrier", "arr_delay", "_tidemill_time", "_tidemill_request_id", "_tidemill_version",
     }  # fmt: skip
-    assert rows[20]["distance"] is None and rows[20]["carrier"] is None and rows[21]["carrier"] == "UA"
+    assert rows[20]["distance"] is None
+    assert rows[20]["carrier"] is None
+    assert rows[21]["carrier"] == "UA"
 
 
 def test_without_labels_all_requests_count(logged: Lab) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,20 @@ import numpy as np
 import onnx
 import openvino as ov
 import pytest
-from onnx import TensorProto, helper
+
 from tidemill.contract.results import TrainResult
-from tidemill_worker.artifact import Artifact, sha256
+from tidemill_worker.artifact import Artifact
 from tidemill_worker.errors import (
     ArtifactCorrupt,
     ColumnMissing,
-    ContractViolated,
     GateNotPassed,
     InvalidSpec,
-    ModelInvalid,
     ObjectNotFound,
 )
 from tidemill_worker.model.predictor import Predictor
 
-from .conftest import Lab, Seaweed, make_lab
-from .test_train_model import dataset, flights, task
-
-Document = dict[str, Any]
-
-
-@dataclass
-class Studio:
-    """A dataset, a regression and a classification."""
-
-    lab: Lab
-    data: Document
-    regression: TrainResult
-    classification: TrainResult
-
-
-@pytest.fixture(scope="module")
-def studio(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    lab = make_lab(seaweed, tmp_path_factory.mktemp("studio"))
-    data = dataset(lab, 2000)
-    regression = lab.run(task(lab, data, run="regression", trainer={"hiddenLayers": [64, 64]}))
-    classification = lab.run(
-        task(lab, data, "Classification", run="classification", trainer={"target": "carrier", "exclude": []})
-    )
-    return Studio(lab, data, regression, classification)
+from .lab import Lab
+from .samples import Document, Studio, dataset_of, linear, publish_raw, train
 
 
 def copy_artifact(studio: Studio, result: TrainResult, lab: Lab) -> Document:
@@ -65,10 +39,13 @@ def test_verify(studio: Studio, kind: str) -> None:
     model = getattr(studio, kind)
     result = studio.lab.run({"type": "VerifyModel", "artifact": model.artifact.model_dump()})
     assert (result.opset, result.outputs) == (17, 1 if kind == "regression" else 2)
-    assert result.inputs == (4 if kind == "regression" else 5) and result.size_bytes > model.size_bytes
+    assert result.inputs == (4 if kind == "regression" else 5)
+    assert result.size_bytes > model.size_bytes
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "signature.json", "baseline.json", "calibration.parquet", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "signature.json", "baseline.json", "calibration.parquet", "manifest.json"]
+)
 def test_one_changed_byte_is_refused_and_named(studio: Studio, lab: Lab, name: str) -> None:
     ref = copy_artifact(studio, studio.regression, lab)
     body = bytearray(lab.get(f"{lab.root}/copy/{name}"))
@@ -76,7 +53,8 @@ def test_one_changed_byte_is_refused_and_named(studio: Studio, lab: Lab, name: s
     lab.put(f"copy/{name}", bytes(body))
     with pytest.raises(ArtifactCorrupt) as caught:
         lab.run({"type": "VerifyModel", "artifact": ref})
-    assert f"/copy/{name}" in caught.value.message and caught.value.exit_code == 69
+    assert f"/copy/{name}" in caught.value.message
+    assert caught.value.exit_code == 69
     assert caught.value.reason == "ArtifactCorrupt"
 
 
@@ -87,105 +65,6 @@ def test_missing_artifacts_and_files(studio: Studio, lab: Lab) -> None:
         lab.run({"type": "VerifyModel", "artifact": ref})
     with pytest.raises(ObjectNotFound, match=r"has no manifest\.json"):
         lab.run({"type": "VerifyModel", "artifact": {**ref, "uri": f"{lab.root}/nowhere"}})
-
-
-def _publish_raw(lab: Lab, body: bytes, columns: Document | None = None, **more: Any) -> TrainResult:
-    """What a user's container left in the output folder becomes a model artifact."""
-    work = lab.environment.work_dir
-    (work / "output").mkdir(exist_ok=True)
-    (work / "output/model.onnx").write_bytes(body)
-    data = dataset(lab, 300) if columns is None else _dataset_of(lab, columns)
-    result = lab.run(
-        {
-            "type": "PublishModel",
-            "dataset": data,
-            "trainer": {"image": "mine", "target": "arr_delay", **more},
-            "modelRoot": f"{lab.root}/models/mine/run-uid",
-        }
-    )
-    assert isinstance(result, TrainResult)
-    return result
-
-
-def _dataset_of(lab: Lab, columns: Document) -> Document:
-    uri = lab.put_table("raw.parquet", columns)
-    document = {
-        "type": "PrepareDataset",
-        "root": f"{lab.root}/datasets/own",
-        "inputs": [{"name": "raw", "s3": {"uri": uri}}],
-        "split": {"random": {}},
-    }
-    reference: Document = lab.run(document).artifact.model_dump()
-    return reference
-
-
-def _linear(inputs: list[str], *, matrix: bool = False, kind: int = TensorProto.FLOAT, batch: Any = "n") -> bytes:
-    width = len(inputs)
-    weights = helper.make_tensor("w", kind, [width, 1], [0.5] * width)
-    if matrix:
-        values = [helper.make_tensor_value_info("x", kind, [batch, width])]
-        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    else:
-        values = [helper.make_tensor_value_info(name, kind, [batch, 1]) for name in inputs]
-        nodes = [helper.make_node("Concat", inputs, ["x"], axis=1), helper.make_node("MatMul", ["x", "w"], ["y"])]
-    output = helper.make_tensor_value_info("y", kind, [batch, 1])
-    graph = helper.make_graph(nodes, "linear", values, [output], [weights])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
-
-
-def test_a_users_model_is_evaluated_and_published(lab: Lab) -> None:
-    output = lab.environment.work_dir / "output"
-    output.mkdir()
-    (output / "metrics.json").write_text(json.dumps({"test": {"mine": 0.5, "mae": 0.0}, "validation": {}}))
-    result = _publish_raw(lab, _linear(["night", "distance"]))
-    assert result.metrics["test"]["mine"] == 0.5 and result.metrics["test"]["mae"] > 1, "our own figures win"
-    names = sorted(n.rsplit("/", 1)[1] for n in lab.list("models/"))
-    assert "model.onnx" in names and "baseline.json" in names and "metrics.json" not in names
-    verified = lab.run({"type": "VerifyModel", "artifact": result.artifact.model_dump()})
-    assert verified.inputs == 2
-
-
-def test_a_users_matrix_model(lab: Lab) -> None:
-    columns = {k: v for k, v in flights(300).items() if k in ("distance", "arr_delay")} | {"x1": list(range(300))}
-    result = _publish_raw(lab, _linear(["distance", "x1"], matrix=True), columns)
-    assert result.metrics["test"]["mae"] > 0
-    assert lab.run({"type": "VerifyModel", "artifact": result.artifact.model_dump()}).inputs == 1
-
-
-@pytest.mark.parametrize(
-    ("body", "error", "words"),
-    [
-        (b"not onnx", ModelInvalid, "not a valid ONNX model"),
-        (_linear(["nosuch", "distance"]), ContractViolated, "input nosuch of model.onnx is no column"),
-        (_linear(["distance"], batch=1), ContractViolated, "the first dimension is the batch"),
-        (_linear(["dep_delay", "distance"]), ModelInvalid, "is not finite for"),
-    ],
-)
-def test_a_users_model_that_does_not_fit(lab: Lab, body: bytes, error: type[Exception], words: str) -> None:
-    with pytest.raises(error) as caught:
-        _publish_raw(lab, body)
-    assert words in str(caught.value) and not lab.list("models/")
-
-
-def test_a_container_that_left_no_model(lab: Lab) -> None:
-    document = {
-        "type": "PublishModel",
-        "dataset": dataset(lab, 100),
-        "trainer": {"image": "mine", "target": "arr_delay"},
-        "modelRoot": f"{lab.root}/models/mine/run-uid",
-    }
-    with pytest.raises(ContractViolated, match=r"left no model\.onnx in \$TIDEMILL_OUTPUT") as caught:
-        lab.run(document)
-    assert caught.value.exit_code == 70
-
-
-def test_fetch_lays_out_the_dataset(studio: Studio, lab: Lab) -> None:
-    result = lab.run({"type": "FetchDataset", "dataset": studio.data})
-    folder = lab.environment.work_dir / "input"
-    manifest = studio.lab.get_json(f"{studio.data['uri']}/manifest.json")
-    assert result.files == len(manifest["files"]) == len(list(folder.iterdir()))
-    for entry in manifest["files"]:
-        assert sha256(folder / entry["path"]) == entry["sha256"]
 
 
 def optimise(studio: Studio, model: TrainResult, place: str, **more: Any) -> Document:
@@ -203,13 +82,18 @@ def test_int8_is_smaller_close_and_servable(studio: Studio) -> None:
     result = studio.lab.run(optimise(studio, studio.regression, "variants/a"))
     report = result.report
     assert report.accepted, report
-    assert report.size_bytes_after < report.size_bytes_before and report.metric == "mae"
+    assert report.size_bytes_after < report.size_bytes_before
+    assert report.metric == "mae"
     assert report.metric_before == pytest.approx(studio.regression.metrics["test"]["mae"], rel=1e-6)
-    assert report.error_increase == pytest.approx((report.metric_after - report.metric_before) / report.metric_before, rel=1e-4)
-    assert report.latency_ms_before > 0 and report.latency_ms_after > 0
+    assert report.error_increase == pytest.approx(
+        (report.metric_after - report.metric_before) / report.metric_before, rel=1e-4
+    )
+    assert report.latency_ms_before > 0
+    assert report.latency_ms_after > 0
     proto = onnx.load_from_string(studio.lab.get(f"{result.artifact.uri}/model.onnx"))
     kinds = {node.op_type for node in proto.graph.node}
-    assert "QuantizeLinear" in kinds and "LabelEncoder" in kinds
+    assert "QuantizeLinear" in kinds
+    assert "LabelEncoder" in kinds
     assert studio.lab.get_json(f"{result.artifact.uri}/report.json")["accepted"] is True
     assert studio.lab.run({"type": "VerifyModel", "artifact": result.artifact.model_dump()}).inputs == 4
     assert studio.lab.run(optimise(studio, studio.regression, "variants/a")) == result
@@ -219,28 +103,33 @@ def test_int8_of_a_classification(studio: Studio) -> None:
     tolerance = {"maxErrorIncrease": 0.5, "maxLatencyRatio": 10}
     more = {"optimisation": {"name": "int8", "calibrationRows": 64, "tolerance": tolerance}}
     result = studio.lab.run(optimise(studio, studio.classification, "variants/b", **more))
-    assert result.report.metric == "accuracy" and result.report.accepted
+    assert result.report.metric == "accuracy"
+    assert result.report.accepted
 
 
 def test_a_variant_outside_its_tolerances_is_stored_but_not_accepted(studio: Studio) -> None:
     more = {"optimisation": {"name": "int8", "tolerance": {"maxErrorIncrease": 0, "maxLatencyRatio": 0.0001}}}
     report = studio.lab.run(optimise(studio, studio.regression, "variants/c", **more)).report
-    assert not report.accepted and "maxLatencyRatio 0.0001" in report.reason and f"{report.latency_ms_after:.3g} ms" in report.reason
+    assert not report.accepted
+    assert "maxLatencyRatio 0.0001" in report.reason
+    assert f"{report.latency_ms_after:.3g} ms" in report.reason
 
 
 def test_without_a_dataset_outputs_are_compared(studio: Studio) -> None:
     document = optimise(studio, studio.regression, "variants/d")
     del document["dataset"]
     report = studio.lab.run(document).report
-    assert report.metric_before == 0 and 0 < report.error_increase < 0.2
+    assert report.metric_before == 0
+    assert 0 < report.error_increase < 0.2
 
 
 def test_a_model_without_matrices_has_no_variant(lab: Lab, studio: Studio) -> None:
-    mine = _publish_raw(lab, _linear(["night", "distance"]))
+    mine = publish_raw(lab, linear(["night", "distance"]))
     document = optimise(studio, mine, "variants/e", root=f"{lab.root}/variants/e")
     del document["dataset"]
     report = lab.run(document).report
-    assert not report.accepted and "nothing to quantize" in report.reason
+    assert not report.accepted
+    assert "nothing to quantize" in report.reason
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -253,7 +142,9 @@ def test_openvino_export_agrees_and_explains_itself(studio: Studio, kind: str, t
         "root": f"{studio.lab.root}/exports/{kind}",
     }
     result = studio.lab.run(document)
-    assert result.report.accepted and result.report.max_abs_error < 1e-3 and result.report.rows_compared == 512
+    assert result.report.accepted
+    assert result.report.max_abs_error < 1e-3
+    assert result.report.rows_compared == 512
     folder = result.artifact.uri
     for name in ("model.xml", "model.bin", "preprocessing.json", "signature.json", "baseline.json"):
         (tmp_path / name).write_bytes(studio.lab.get(f"{folder}/{name}"))
@@ -285,7 +176,8 @@ def test_an_export_outside_its_tolerance_is_not_accepted_and_not_bundled(studio:
         "root": f"{studio.lab.root}/exports/strict",
     }
     result = studio.lab.run(export)
-    assert not result.report.accepted and "more than 1e-30" in result.report.reason
+    assert not result.report.accepted
+    assert "more than 1e-30" in result.report.reason
     with pytest.raises(GateNotPassed, match="was not accepted"):
         studio.lab.run(_edge(studio, result))
 
@@ -315,7 +207,8 @@ def test_edge_bundle(studio: Studio) -> None:
     assert (bundle["model"], bundle["version"], bundle["format"]) == ("delay", 3, "OpenVINO")
     assert {"model.xml", "model.bin", "preprocessing.json"} <= {f["path"] for f in bundle["files"]}
     manifest = studio.lab.get_json(f"{result.artifact.uri}/manifest.json")
-    assert len(manifest["files"]) == result.files and sum(f["size"] for f in manifest["files"]) == result.size_bytes
+    assert len(manifest["files"]) == result.files
+    assert sum(f["size"] for f in manifest["files"]) == result.size_bytes
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -331,7 +224,8 @@ def test_batch_scores_stand_beside_the_rows(studio: Studio, kind: str) -> None:
     result = studio.lab.run(document)
     table = studio.lab.get_table(f"{result.artifact.uri}/test.parquet")
     rows = table.num_rows + studio.lab.get_table(f"{result.artifact.uri}/validation.parquet").num_rows
-    assert result.rows == rows and "_tidemill_request_id" in table.column_names
+    assert result.rows == rows
+    assert "_tidemill_request_id" in table.column_names
     if kind == "regression":
         error = np.abs(table["prediction.prediction"].to_numpy() - table["arr_delay"].to_numpy()).mean()
         assert error == pytest.approx(model.metrics["test"]["mae"], rel=1e-5)
@@ -343,7 +237,7 @@ def test_batch_scores_stand_beside_the_rows(studio: Studio, kind: str) -> None:
 
 
 def test_champion_and_challenger(studio: Studio) -> None:
-    worse = studio.lab.run(task(studio.lab, studio.data, run="worse", trainer={"epochs": 1}))
+    worse = studio.lab.run(train(studio.lab, studio.data, run="worse", trainer={"epochs": 1}))
     document = {
         "type": "CompareModels",
         "champion": worse.artifact.model_dump(),
@@ -355,10 +249,12 @@ def test_champion_and_challenger(studio: Studio) -> None:
     result = studio.lab.run(document)
     champion, challenger = worse.metrics["test"]["mae"], studio.regression.metrics["test"]["mae"]
     assert (result.champion, result.challenger) == (pytest.approx(champion), pytest.approx(challenger))
-    assert result.improvement == pytest.approx((champion - challenger) / champion) and result.improvement > 0
+    assert result.improvement == pytest.approx((champion - challenger) / champion)
+    assert result.improvement > 0
     turned = {**document, "champion": document["challenger"], "challenger": document["champion"], "metric": "r2"}
     other = studio.lab.run(turned)
-    assert other.improvement == pytest.approx((other.challenger - other.champion) / other.champion) and other.improvement < 0
+    assert other.improvement == pytest.approx((other.challenger - other.champion) / other.champion)
+    assert other.improvement < 0
     assert studio.lab.get_json(f"{result.artifact.uri}/report.json")["rows"] == result.rows
     with pytest.raises(InvalidSpec, match="is not one of"):
         studio.lab.run({**document, "metric": "nosuch"})
@@ -367,7 +263,7 @@ def test_champion_and_challenger(studio: Studio) -> None:
 
 
 def test_a_dataset_without_the_models_columns(studio: Studio, lab: Lab) -> None:
-    data = _dataset_of(lab, {"distance": list(range(50)), "arr_delay": list(range(50))})
+    data = dataset_of(lab, {"distance": list(range(50)), "arr_delay": list(range(50))})
     document = {
         "type": "ScoreBatch",
         "artifact": studio.regression.artifact.model_dump(),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
 from tidemill.contract.manifest import MANIFEST
 from tidemill.contract.results import RESULT, ColumnInfo, DatasetResult, ExpectationResult, Progress, TaskFailure
 from tidemill.contract.tasks import TASK, ArtifactRef
@@ -20,8 +21,8 @@ from tidemill_worker.artifact import publish
 from tidemill_worker.errors import ArtifactCorrupt, TaskError
 from tidemill_worker.progress import Tracker, serve
 
-from .conftest import OWNER, Lab, progress_of
-from .test_train_model import dataset, task
+from .lab import OWNER, Lab, progress_of
+from .samples import dataset, train
 
 
 def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
@@ -41,7 +42,8 @@ def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
     )
     assert done.returncode == 0, done.stderr
     result = RESULT.validate_json(log.read_bytes())
-    assert isinstance(result, DatasetResult) and done.stdout.decode().strip() == log.read_text()
+    assert isinstance(result, DatasetResult)
+    assert done.stdout.decode().strip() == log.read_text()
     for line in done.stderr.splitlines():
         assert {"time", "level", "message"} <= set(json.loads(line)), "every line is one JSON object"
     written = {p.name for p in (lab.work / "pod").iterdir()}
@@ -58,7 +60,9 @@ def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
 )
 def test_a_wrong_document_is_not_tried_again(lab: Lab, document: dict[str, object], words: str) -> None:
     code, result, log = lab.process(document)
-    assert code == 64 and isinstance(result, TaskFailure) and result.reason == "InvalidTask", log
+    assert code == 64, log
+    assert isinstance(result, TaskFailure)
+    assert result.reason == "InvalidTask"
     assert words in result.message
 
 
@@ -67,8 +71,10 @@ def test_an_unexpected_error_is_logged_in_full_and_tried_again(lab: Lab) -> None
     blocked = lab.work / "blocked"
     blocked.mkdir()
     (blocked / "scratch").write_text("a file where a folder must be")
-    code, result, log = lab.process(task(lab, data), TIDEMILL_WORK_DIR=str(blocked))
-    assert code == 1 and isinstance(result, TaskFailure) and result.reason == "InternalError"
+    code, result, log = lab.process(train(lab, data), TIDEMILL_WORK_DIR=str(blocked))
+    assert code == 1
+    assert isinstance(result, TaskFailure)
+    assert result.reason == "InternalError"
     failed = [json.loads(line) for line in log.splitlines() if '"error"' in line]
     assert "Traceback" in failed[-1]["traceback"]
 
@@ -98,10 +104,11 @@ def test_results_fit_into_the_termination_message(columns: int, words: int) -> N
 
 def test_long_failures_are_cut() -> None:
     text = termination.fit(TaskFailure(reason="SQLError", message="é" * 9000, field="spec.transform.sql"))
-    assert len(text.encode()) <= 4096 and "…" in text
+    assert len(text.encode()) <= 4096
+    assert "…" in text
 
 
-def test_progress_and_metrics_are_served(lab: Lab) -> None:
+def test_progress_and_metrics_are_served() -> None:
     tracker = Tracker()
     server = serve(tracker, 0)
     assert server is not None
@@ -120,7 +127,7 @@ def test_progress_and_metrics_are_served(lab: Lab) -> None:
 
 
 def test_a_running_training_tells_its_epoch(lab: Lab) -> None:
-    document = task(lab, dataset(lab, 500), trainer={"epochs": 100_000})
+    document = train(lab, dataset(lab, 500), trainer={"epochs": 100_000})
     command, variables, _ = lab.command(document)
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -146,7 +153,9 @@ def _folder(path: Path, text: str) -> Path:
 
 
 def test_one_of_many_writers_wins_and_all_agree(lab: Lab, tmp_path: Path) -> None:
-    parsed = TASK.validate_python({"owner": OWNER, "type": "FetchDataset", "dataset": {"uri": "s3://b/x", "digest": "sha256:" + "0" * 64}})
+    parsed = TASK.validate_python(
+        {"owner": OWNER, "type": "FetchDataset", "dataset": {"uri": "s3://b/x", "digest": "sha256:" + "0" * 64}}
+    )
     folder = _folder(tmp_path / "same", "{}")
     barrier = threading.Barrier(8)
 
@@ -157,7 +166,8 @@ def test_one_of_many_writers_wins_and_all_agree(lab: Lab, tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(8) as pool:
         refs = set(pool.map(lambda n: write(n).model_dump_json(), range(8)))
-    assert len(refs) == 1 and lab.get_json(f"{lab.root}/place/{MANIFEST}")["kind"] == "report"
+    assert len(refs) == 1
+    assert lab.get_json(f"{lab.root}/place/{MANIFEST}")["kind"] == "report"
     other = _folder(tmp_path / "other", "[]")
     with pytest.raises(ArtifactCorrupt, match="already holds another artifact"):
         publish(lab.context(), parsed, kind="report", folder=other, uri=f"{lab.root}/place")
@@ -173,7 +183,10 @@ def test_globs(lab: Lab) -> None:
         return [o.uri.removeprefix(lab.root + "/") for o in store.glob(f"{lab.root}/{pattern}")]
 
     assert names("a/") == ["a/1.csv", "a/2.csv", "a/b/3.csv"]
-    assert names("a/*.csv") == ["a/1.csv", "a/2.csv"] and names("a/**.csv")[-1] == "a/b/3.csv"
-    assert names("a/?.csv") == ["a/1.csv", "a/2.csv"] and names("a1.csv") == ["a1.csv"] and names("a1") == []
+    assert names("a/*.csv") == ["a/1.csv", "a/2.csv"]
+    assert names("a/**.csv")[-1] == "a/b/3.csv"
+    assert names("a/?.csv") == ["a/1.csv", "a/2.csv"]
+    assert names("a1.csv") == ["a1.csv"]
+    assert names("a1") == []
     with pytest.raises(TaskError, match="is not an S3 URI"):
         store.glob("http://x")

@@ -27,7 +27,7 @@ class Stop:
         """Listen. Only in the main thread, as signals demand."""
         signal.signal(signal.SIGTERM, self._on_signal)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.event.set()
         if not self.cooperative:
             raise Terminated

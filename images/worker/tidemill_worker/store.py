@@ -129,7 +129,7 @@ class Store:
         )
         return cls(client, tracker)
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
+    def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """Objects whose URI begins with the prefix, by key."""
         bucket, key = parse(prefix)
         arguments: dict[str, Any] = {"Bucket": bucket, "Prefix": key}
@@ -148,12 +148,12 @@ class Store:
         magic = re.search(r"[*?]", key)
         if key.endswith("/") and not magic:
             hidden = re.compile(r"(^|/)[._][^/]*(/|$)")
-            return [o for o in self.list(uri) if not o.uri.endswith("/") and not hidden.search(o.uri[len(uri) :])]
+            return [o for o in self.objects(uri) if not o.uri.endswith("/") and not hidden.search(o.uri[len(uri) :])]
         if magic:
             pattern = _pattern(key)
-            found = self.list(f"s3://{bucket}/{key[: magic.start()]}")
+            found = self.objects(f"s3://{bucket}/{key[: magic.start()]}")
             return [o for o in found if not o.uri.endswith("/") and pattern.fullmatch(parse(o.uri)[1])]
-        return [o for o in self.list(uri) if o.uri == uri]
+        return [o for o in self.objects(uri) if o.uri == uri]
 
     def exists(self, uri: str) -> bool:
         """Whether the object is there."""

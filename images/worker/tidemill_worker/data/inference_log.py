@@ -24,7 +24,7 @@ def load(loader: Loader, log: ResolvedInferenceLog, table: str, index: int) -> N
     field, label = f"spec.inputs[{index}].inferenceLog", f"input {table}"
     since, until = _time(log.source.since, f"{field}.since"), _time(log.source.until, f"{field}.until")
     try:
-        listed = loader.context.store.list(log.root.rstrip("/") + "/")
+        listed = loader.context.store.objects(log.root.rstrip("/") + "/")
         files = [o for o in listed if _within(o, since, until)]
     except ObjectNotFound as error:
         raise ObjectNotFound(f"{label}: {error.message}", field=field) from error
@@ -62,7 +62,7 @@ def _with_labels(loader: Loader, labels: LabelSource, requests: str, taken: set[
     name = f"_labels_{table}"
     label = f"input {table}, labels"
     store = loader.store_of(labels.s3, f"{field}.s3")
-    objects = sorted(store.glob(labels.s3.uri), key=lambda o: (o.modified, o.uri))
+    objects: list[StoredObject] = sorted(store.glob(labels.s3.uri), key=lambda o: (o.modified, o.uri))
     if not objects:
         raise ObjectNotFound(f"{label}: there is no object at {labels.s3.uri}", field=f"{field}.s3.uri")
     loader.files(store, objects, labels.s3.format, name, label=label)

@@ -1,4 +1,4 @@
-"""The profile as one self-contained HTML page. Pictures are inline SVG: the same bytes on every machine, no fonts, no script."""
+"""The profile as one self-contained HTML page. Pictures are inline SVG: equal bytes everywhere, no script."""
 
 from __future__ import annotations
 

@@ -75,7 +75,9 @@ def _decoding(graph: onnx.GraphProto, name: str) -> dict[str, Any]:
     index = by_output.get(gather.input[1])
     if index is None or index.op_type != "ArgMax":
         raise ModelInvalid(f"text output {name} does not follow the greatest probability: it cannot be exported")
-    classes = [v.decode() if isinstance(v, bytes) else str(v) for v in numpy_helper.to_array(constants[gather.input[0]])]
+    classes = [
+        v.decode() if isinstance(v, bytes) else str(v) for v in numpy_helper.to_array(constants[gather.input[0]])
+    ]
     return {"kind": "argmax", "of": index.input[0], "classes": classes}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from tidemill.contract.model import Datatype, Signature, TensorSpec
 from tidemill_worker.errors import ContractViolated
@@ -72,4 +72,4 @@ def _tensor(name: str, kind: str, shape: Sequence[object] | None, what: str) -> 
         raise ContractViolated(
             f"{what} {name} of model.onnx has shape {list(sizes)}: the first dimension is the batch and must be free"
         )
-    return TensorSpec(name=name, datatype=cast(Datatype, _DATATYPES[kind]), shape=sizes)
+    return TensorSpec(name=name, datatype=_DATATYPES[kind], shape=sizes)

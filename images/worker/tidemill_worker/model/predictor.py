@@ -90,7 +90,7 @@ class Predictor:
 
     def feed(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Input tensors of the rows."""
-        tables.need(table.column_names, [c for c in self.columns(table.column_names)], "the dataset")
+        tables.need(table.column_names, list(self.columns(table.column_names)), "the dataset")
         feed = {}
         for spec in self.signature.inputs:
             if spec.column is not None:

@@ -45,7 +45,7 @@ RECIPES = (
 )
 
 
-class _Rows(CalibrationDataReader):
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
     """Feeds one row at a time, as the quantizer wants it."""
 
     def __init__(self, feed: dict[str, np.ndarray]) -> None:
@@ -81,7 +81,9 @@ def quantize(source: Path, target: Path, feed: dict[str, np.ndarray], recipe: Re
     chosen = layers(model)[1 if recipe.skip_first else 0 :]
     if not chosen:
         return False
-    logging.getLogger().setLevel(logging.ERROR)  # the quantizer advises on its own preprocessing through the root logger
+    logging.getLogger().setLevel(
+        logging.ERROR
+    )  # the quantizer advises on its own preprocessing through the root logger
     try:
         quantize_static(
             model,

@@ -68,7 +68,7 @@ def texts(table: pa.Table, name: str) -> np.ndarray:
     column = table.column(name)
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
-    if not kind(column.type) == "text":
+    if kind(column.type) != "text":
         column = pc.cast(column, pa.string())
     return np.asarray(pc.fill_null(column, "").to_numpy(zero_copy_only=False), dtype=object)
 

@@ -24,7 +24,9 @@ def run(task: CompareModels, context: Context) -> ArtifactResult:
 def _compare(task: CompareModels, context: Context) -> CompareResult:
     known = sorted(metrics.LOWER_IS_BETTER | metrics.HIGHER_IS_BETTER)
     if task.metric not in known:
-        raise InvalidSpec(f"spec.gate.metric: {task.metric!r} is not one of {', '.join(known)}", field="spec.gate.metric")
+        raise InvalidSpec(
+            f"spec.gate.metric: {task.metric!r} is not one of {', '.join(known)}", field="spec.gate.metric"
+        )
     context.tracker.phase("Downloading", 0.1, task.dataset.uri)
     dataset = Artifact(context, task.dataset, name="dataset")
     table = tables.read_split(dataset, task.split)

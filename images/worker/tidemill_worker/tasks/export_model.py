@@ -90,7 +90,9 @@ def _convert(numeric: onnx.ModelProto, scratch: Path, place: Path) -> None:
         converted = ov.Core().read_model(scratch)
         ov.save_model(converted, place / "model.xml", compress_to_fp16=False)
     except RuntimeError as error:
-        raise ModelInvalid(f"OpenVINO cannot convert the model: {(str(error).strip().splitlines() or [''])[-1]}") from error
+        raise ModelInvalid(
+            f"OpenVINO cannot convert the model: {(str(error).strip().splitlines() or [''])[-1]}"
+        ) from error
 
 
 def _described(signature: Signature, preprocessing: Preprocessing) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def _publish(task: PublishModel, context: Context) -> TrainResult:
     train = tables.read_split(dataset, "train")
     if not train.num_rows:
         raise DatasetEmpty(f"{task.dataset.uri} has no training row")
-    tables.need(
-        train.column_names, [task.trainer.target], "the dataset", field="spec.trainer.container.target"
-    )
+    tables.need(train.column_names, [task.trainer.target], "the dataset", field="spec.trainer.container.target")
     place = context.folder("model")
     for path in sorted(output.iterdir()):
         if path.name != METRICS and path.is_file():  # external data and config.pbtxt come along

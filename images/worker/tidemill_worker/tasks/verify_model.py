@@ -31,7 +31,9 @@ def run(task: VerifyModel, context: Context) -> VerifyResult:
         onnx.checker.check_model(str(path), full_check=True)
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # the checker raises ValidationError, DecodeError, InferenceError …
-        raise ModelInvalid(f"{task.artifact.uri}/{MODEL_FILE} is not a valid ONNX model: {_first_line(error)}") from error
+        raise ModelInvalid(
+            f"{task.artifact.uri}/{MODEL_FILE} is not a valid ONNX model: {_first_line(error)}"
+        ) from error
     if artifact.has(BASELINE_FILE):
         artifact.parse(BASELINE_FILE, Baseline)
     if artifact.has(EVALUATION_FILE):

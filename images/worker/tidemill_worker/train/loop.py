@@ -49,7 +49,9 @@ def loss_function(task: TrainModel) -> Loss:
     """As the spec asks."""
     if task.task == "Classification":
         return nn.CrossEntropyLoss()
-    return {"SquaredError": nn.MSELoss, "AbsoluteError": nn.L1Loss, "Huber": nn.HuberLoss}[task.trainer.loss]()
+    kinds: dict[str, Callable[[], Loss]]
+    kinds = {"SquaredError": nn.MSELoss, "AbsoluteError": nn.L1Loss, "Huber": nn.HuberLoss}
+    return kinds[task.trainer.loss]()
 
 
 class TrainingLoop:
@@ -116,7 +118,7 @@ class TrainingLoop:
         generator = torch.Generator().manual_seed(self.spec.seed * 1_000_003 + number)
         order = torch.randperm(len(self.train[2]), generator=generator).to(self.device)
         total = torch.zeros((), device=self.device)
-        for rows in order.split(self.spec.batch_size):
+        for rows in torch.split(order, self.spec.batch_size):
             self.context.stop.check()
             self.optimizer.zero_grad(set_to_none=True)
             numbers, codes, target = (tensor[rows] for tensor in self.train)

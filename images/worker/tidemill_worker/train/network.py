@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +14,7 @@ from tidemill_worker.train.preprocess import FIRST
 
 def embedding_size(categories: int) -> int:
     """Grows slowly with the number of categories."""
-    return min(32, max(2, round(1.6 * categories**0.56)))
+    return min(32, max(2, round(1.6 * math.pow(categories, 0.56))))
 
 
 class TabularNetwork(nn.Module):
@@ -29,7 +31,7 @@ class TabularNetwork(nn.Module):
                 embedding.weight.mul_(0.1)
                 embedding.weight[:FIRST] = 0  # what training never shows must not be noise later
         widths = [numbers + sum(embedding_size(number) for number in categories), *hidden, outputs]
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

