@@ -102,7 +102,7 @@ def _short(s: Situation, pool: ServingPool, conditions: ConditionSet) -> None:
         case "Servers":
             conditions.stalled(
                 Reason.NO_CAPACITY,
-                f"{wanted} replicas are asked for, but ServingPool {name} has {size} servers: raise its spec.replicas "
+                f"{wanted} servers are asked for, but ServingPool {name} has {size}: raise its spec.replicas "
                 f"to {wanted} or lower spec.online.replicas; {s.answering} answer",
             )
         case "Ready":
@@ -135,8 +135,8 @@ def _available(s: Situation, conditions: ConditionSet) -> None:
         ready = next(c for c in conditions.build() if c.type == READY)
         conditions.set(AVAILABLE, False, ready.reason, "no server has the model loaded: see Ready")
         return
-    name = s.serving.name if s.serving else "the model"
-    conditions.set(AVAILABLE, True, Reason.SERVING, f"{name} answers on {s.answering} servers")
+    text = "1 server answers" if s.answering == 1 else f"{s.answering} servers answer"
+    conditions.set(AVAILABLE, True, Reason.SERVING, text)
 
 
 def _variant(s: Situation, conditions: ConditionSet) -> None:
