@@ -262,3 +262,44 @@ def test_the_crds_stay_when_their_chart_goes(spaces: dict[str, str]) -> None:
         assert owner == release
         uid = kubectl("get", "crd", crd, "-o", "jsonpath={.metadata.uid}")
     assert kubectl("get", "crd", crd, "-o", "jsonpath={.metadata.uid}") == uid
+
+
+def test_the_demos_store_and_prometheus(cluster: Cluster, spaces: dict[str, str], images: tuple[str, ...]) -> None:
+    """The bucket is there and the operator is scraped, its own labels kept."""
+    system = spaces["system"]
+    release = f"t{secrets.token_hex(3)}"
+    demo = [*images]
+    for name in ("store", "prometheus"):
+        repository, _, digest = cluster.image(name).partition("@")
+        demo += ["--set", f"images.{name}.repository={repository},images.{name}.digest={digest}"]
+    wait = ("--wait", "--timeout", "180s")
+    with (
+        installed("demo", "tidemill-demo", system, *demo, "--set", f"namespaces={{{spaces['watched']}}}", *wait),
+        installed(release, "tidemill", system, *images, *wait),
+    ):
+        keys = [
+            kubectl("get", "secret", "tidemill-store", "-n", spaces[n], "-o", "jsonpath={.data}")
+            for n in ("system", "watched")
+        ]
+        assert keys[0] == keys[1] != ""
+        buckets = "echo s3.bucket.list | weed shell -master=127.0.0.1:9333 -filer=127.0.0.1:8888"
+        assert "tidemill" in kubectl("exec", "-n", system, "deployment/store", "--", "sh", "-c", buckets)
+        query = f"/api/v1/namespaces/{system}/services/prometheus:9090/proxy/api/v1/query?query=tidemill_leader"
+
+        def scraped() -> list[dict[str, Any]]:
+            return list(json.loads(kubectl("get", "--raw", query))["data"]["result"])
+
+        (sample,) = eventually("the operator's metrics", scraped, seconds=60)
+        assert sample["metric"]["namespace"] == system
+        assert sample["value"][1] == "1"
+        must(
+            "upgrade",
+            "demo",
+            "charts/tidemill-demo",
+            "-n",
+            system,
+            *demo,
+            "--set",
+            f"namespaces={{{spaces['watched']}}}",
+        )
+        assert kubectl("get", "secret", "tidemill-store", "-n", system, "-o", "jsonpath={.data}") == keys[0]
