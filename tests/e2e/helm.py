@@ -72,6 +72,15 @@ def may(api: Api, account: str, verb: str, resource: str, namespace: str = "", *
     return bool(answer.body["status"]["allowed"])
 
 
+def wrong_permissions(api: Api, account: str, namespace: str, table: list[tuple[str, str, bool]]) -> list[str]:
+    """Where an account's permissions in a namespace differ from the table."""
+    return [
+        f"{verb} {resource} should be {allowed}"
+        for verb, resource, allowed in table
+        if may(api, account, verb, resource, namespace) is not allowed
+    ]
+
+
 def dry_run(manifests: list[dict[str, Any]]) -> str:
     """What the API server says to manifests that are not to be kept."""
     text = "---\n".join(yaml.safe_dump(m) for m in manifests)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.e2e.apiserver import ROOT, Api, eventually, kubectl, proxied, temporary_namespace
 from tests.e2e.cluster import Cluster
-from tests.e2e.helm import MONITORING, dry_run, helm, installed, kinds, may, must, one, render
+from tests.e2e.helm import MONITORING, dry_run, helm, installed, kinds, may, must, one, render, wrong_permissions
 
 from tidemill.runtime import settings
 
@@ -58,15 +58,6 @@ def images(cluster: Cluster) -> tuple[str, ...]:
     """The operator's image on the cluster, as values."""
     repository, _, digest = cluster.image("operator").partition("@")
     return ("--set", f"images.operator.repository={repository},images.operator.digest={digest}")
-
-
-def wrong_permissions(api: Api, account: str, namespace: str) -> list[str]:
-    """Where an account's permissions in a namespace differ from the table."""
-    return [
-        f"{verb} {resource} should be {allowed}"
-        for verb, resource, allowed in PERMISSIONS
-        if may(api, account, verb, resource, namespace) is not allowed
-    ]
 
 
 @pytest.mark.parametrize("chart", CHARTS)
@@ -190,7 +181,7 @@ def test_install_upgrade_and_permissions(api: Api, spaces: dict[str, str], image
     with installed(release, "tidemill", system, *images, *wait):
         lease = json.loads(kubectl("get", "lease", f"{name}-operator", "-n", system, "-o", "json"))
         assert lease["spec"]["holderIdentity"].startswith(name)
-        assert not wrong_permissions(api, account, other)
+        assert not wrong_permissions(api, account, other, PERMISSIONS)
         assert may(api, account, "bind", f"clusterroles.{RBAC}", name=f"{name}-agent")
         assert not may(api, account, "bind", f"clusterroles.{RBAC}", name="cluster-admin")
         assert may(api, account, "update", LEASES, system, name=f"{name}-operator")
@@ -243,7 +234,7 @@ def test_a_namespaced_install_reaches_only_its_namespaces(
     account = f"{system}:{name}"
     arguments = (*images, "--set", f"watchNamespaces={{{watched}}}", "--wait", "--timeout", "120s")
     with installed(release, "tidemill", system, *arguments):
-        assert not wrong_permissions(api, account, watched)
+        assert not wrong_permissions(api, account, watched, PERMISSIONS)
         asked = [(verb, resource, where) for verb, resource, _ in PERMISSIONS for where in (other, "")]
         anywhere = [question for question in asked if may(api, account, *question)]
         assert not anywhere
