@@ -14,22 +14,21 @@ import uuid
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
-from prometheus_client.core import Metric
-
 from tidemill.contract.results import Progress
 from tidemill.kube.client import Client
 from tidemill.kube.config import Connection
 from tidemill.kube.events import EventRecorder
 from tidemill.kube.resources import WATCHABLE
 from tidemill.reconcile.observed import DriftReading
-from tidemill.runtime.discovery import wait_for_kinds
+from tidemill.runtime.discovery import require_namespaces, wait_for_kinds
 from tidemill.runtime.drift_scores import DriftScores
 from tidemill.runtime.driver import Driver, Reconciler
+from tidemill.runtime.gauges import register_gauges
 from tidemill.runtime.indices import Indices
 from tidemill.runtime.informer import WATCH_SECONDS, Informer
 from tidemill.runtime.intake import Intake
 from tidemill.runtime.lease import Elector
-from tidemill.runtime.metrics import Metrics, family
+from tidemill.runtime.metrics import Metrics
 from tidemill.runtime.postman import Postman
 from tidemill.runtime.probes import Probes
 from tidemill.runtime.progress import ProgressPoller
@@ -96,7 +95,16 @@ class App:
             metrics=self.metrics,
         )
         self.indices.measurements = self
-        self._register_gauges()
+        register_gauges(
+            self.metrics,
+            queue=self.queue,
+            indices=self.indices,
+            leading=lambda: self.elector.is_leader,
+            synced=lambda: self._not_ready() is None,
+            watch_age=lambda: self.seeder.age() if self.seeder else 0.0,
+            resync_age=lambda: self._resync.age() if self._resync else 0.0,
+            first_pass=lambda: self.first_pass or 0.0,
+        )
 
     # Measurements
 
@@ -129,6 +137,7 @@ class App:
         if types is None:
             return
         namespaces = self.settings.watch.namespaces
+        await require_namespaces(self._lease_client, namespaces)
         seeder = self.seeder = Seeder(self._client, self.indices, self.intake, types, namespaces)
         self._resync = Resync(
             self._client,
@@ -271,38 +280,3 @@ class App:
         if self._resync is not None and (age := self._resync.age()) > limit:
             return f"no resync for {age:.0f} s"
         return None
-
-    def _register_gauges(self) -> None:
-        gauge = self.metrics.gauge
-        gauge("tidemill_queue_depth", "Resources that wait for a worker.", lambda: len(self.queue))
-        gauge("tidemill_queue_delayed", "Resources that wait for their time.", lambda: self.queue.delayed)
-        gauge("tidemill_queue_failing", "Resources whose last reconcile failed.", lambda: self.queue.failing)
-        gauge("tidemill_queue_oldest_seconds", "Longest wait for a worker.", self.queue.oldest)
-        gauge("tidemill_queue_running", "Reconciles that run.", lambda: self.queue.running)
-        gauge("tidemill_leader", "1 while this process holds the lease.", lambda: float(self.elector.is_leader))
-        gauge("tidemill_synced", "1 when every kind was listed.", lambda: float(self._not_ready() is None))
-        gauge(
-            "tidemill_watch_age_seconds",
-            "Age of the most silent watch.",
-            lambda: self.seeder.age() if self.seeder else 0,
-        )
-        gauge(
-            "tidemill_resync_age_seconds",
-            "Time since the last resync.",
-            lambda: self._resync.age() if self._resync else 0,
-        )
-        gauge(
-            "tidemill_first_pass_seconds",
-            "Start to the end of the first pass; 0 before.",
-            lambda: self.first_pass or 0.0,
-        )
-        self.metrics.collect(self._objects)
-
-    def _objects(self) -> Iterable[Metric]:
-        counts: dict[tuple[str, ...], float] = {}
-        for kind in WATCHABLE:
-            for entry in self.indices.all(kind):
-                conditions = (entry.obj.get("status") or {}).get("conditions") or ()
-                ready = next((c.get("status", "") for c in conditions if c.get("type") == "Ready"), "")
-                counts[kind, ready] = counts.get((kind, ready), 0) + 1
-        return [family("tidemill_objects", "Objects by kind and Ready condition.", ("kind", "ready"), counts.items())]

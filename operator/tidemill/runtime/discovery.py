@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError, ConnectionFailed
-from tidemill.kube.resources import OURS, ResourceType
+from tidemill.kube.resources import NAMESPACE, OURS, ResourceType
+from tidemill.runtime.settings import SettingsError
 
 RETRY_SECONDS = 3.0
 _log = logging.getLogger("tidemill.discovery")
@@ -43,6 +44,18 @@ async def wait_for_kinds(client: Client, types: Iterable[ResourceType]) -> list[
                 return found
             _log.warning("waiting for the CRDs of %s: install the chart tidemill-crds", ", ".join(absent))
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def require_namespaces(client: Client, names: Iterable[str]) -> None:
+    """Raises SettingsError when a namespace that shall be watched does not exist. Not being allowed to ask is no error."""
+    for name in names:
+        try:
+            await client.request("get", NAMESPACE.path(None, name), kind="Namespace")
+        except ApiError as error:
+            if error.not_found:
+                raise SettingsError(f"watch.namespaces: namespace {name!r} does not exist") from error
+            if not error.forbidden:
+                raise
 
 
 async def _plurals(client: Client, type_: ResourceType) -> set[str]:
