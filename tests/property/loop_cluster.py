@@ -49,7 +49,7 @@ class LoopCluster(FakeCluster):
     def restart(self) -> None:
         self.evaluated = False
         super().restart()
-        self.cache.measurements = self  # type: ignore[assignment]
+        self.cache.measurements = self
 
     # Measurements
 

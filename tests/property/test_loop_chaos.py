@@ -180,6 +180,6 @@ class LoopChaos(RuleBasedStateMachine):
 
 
 LoopChaos.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestLoopChaos = LoopChaos.TestCase

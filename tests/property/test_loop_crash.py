@@ -129,7 +129,7 @@ def test_killed_after_this_effect(death: int) -> None:
     assert found == wanted
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     deaths=st.frozensets(st.integers(1, MOST_EFFECTS), min_size=2, max_size=10), minimum=st.sampled_from([-1.0, 1.0])
 )
