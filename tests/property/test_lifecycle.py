@@ -262,3 +262,17 @@ def test_kueue_alone_resumes_a_queued_run() -> None:
     cluster.api.patch_spec(Key(kind="Job", namespace=NAMESPACE, name=job["metadata"]["name"]), {"suspend": False})
     cluster.settle()
     assert condition(cluster.status("TrainingRun", "first"), "Ready")["reason"] == "Succeeded"
+
+
+def test_a_change_taken_back_ends_the_job_that_nobody_asks_for() -> None:
+    cluster = FakeCluster()
+    key = cluster.create(manifests.dataset())
+    cluster.settle()
+    finished = [j["metadata"]["name"] for j in cluster.jobs()]
+    cluster.api.patch_spec(key, manifests.dataset(uri="s3://data/more.parquet")["spec"])
+    cluster.operate()
+    assert len(cluster.jobs()) == 2
+    cluster.api.patch_spec(key, manifests.dataset()["spec"])
+    cluster.operate()
+    assert [j["metadata"]["name"] for j in cluster.jobs()] == finished
+    assert condition(cluster.status("Dataset", "flights"), "Ready")["status"] == "True"
