@@ -105,7 +105,8 @@ PROMETHEUS = Packages(
     ),
 )
 CONTRACT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("__init__.py", "contract"))
-PLACEMENT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "kube"))
+# the client, and the layers below it
+CLIENT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "build", "reconcile", "kube"))
 
 
 def _without_cuda(site: Path) -> None:
@@ -163,7 +164,7 @@ RECIPES: dict[str, Recipe] = {
             Triton(),
             Backend(),
             Files(
-                (*CONTRACT, *PLACEMENT, ("images/serving/tidemill_agent", f"{SITE}/tidemill_agent")),
+                (*CONTRACT, *CLIENT, ("images/serving/tidemill_agent", f"{SITE}/tidemill_agent")),
                 hint="the serving image is made of it",
             ),
         ),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # the serving agent uses the client and has no reconcilers
-    from tidemill.reconcile.plan import Key
+from tidemill.reconcile.plan import Key
 
 
 class ApiError(Exception):
