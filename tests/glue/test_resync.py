@@ -67,14 +67,14 @@ def test_ghosts_and_missed_objects_are_repaired(namespace: str) -> None:
         await until("the other Service", lambda: get(namespace, "service", "e-inputs"))
         assert not get(namespace, "service", "d-inputs")
         # A missed one: in the cluster, and not in the cache.
-        entry = app.indices.entry("Service", namespace, "e-inputs")
+        entry = app.indices.entry("Dataset", namespace, "e")
         assert entry is not None
         app.indices._unlink(entry)
         assert app._resync is not None
         assert await app._resync.compare() == 2
         assert app.metrics.total(app.metrics.resync_fixes, fix="ghost") == 1
         assert app.metrics.total(app.metrics.resync_fixes, fix="missed") == 1
-        assert app.indices.get("Service", namespace, "e-inputs") is not None
+        assert app.indices.get("Dataset", namespace, "e") is not None
         await until("the Service that the ghost stood for", lambda: get(namespace, "service", "d-inputs"))
         assert await app._resync.compare() == 0
 

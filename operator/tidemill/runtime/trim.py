@@ -56,7 +56,7 @@ def edited_by_others(raw: Mapping[str, Any]) -> bool:
             ours = max(ours, at)
         elif any(key not in ("f:metadata", "f:status") for key in entry.get("fieldsV1") or ()):
             theirs = max(theirs, at)
-    return bool(ours) and theirs > ours
+    return bool(ours) and theirs >= ours  # times are in whole seconds: in doubt it is applied once more
 
 
 def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,3 +129,12 @@ def test_an_edit_by_somebody_else_is_seen_in_managed_fields() -> None:
     assert not edited_by_others(service(ours, ("kubectl-edit", "2026-01-01T00:00:04Z", "", "f:spec")))
     assert not edited_by_others(service(ours, ("kcm", "2026-01-01T00:00:06Z", "status", "f:status")))
     assert not edited_by_others(service(ours, ("kubectl", "2026-01-01T00:00:06Z", "", "f:metadata")))
+
+
+def test_an_edit_in_the_same_second_counts() -> None:
+    obj = raw("Service", api="v1")
+    obj["metadata"]["managedFields"] = [
+        {"manager": m, "time": "2026-01-01T00:00:05Z", "fieldsV1": {"f:spec": {}}}
+        for m in ("tidemill", "kubectl-patch")
+    ]
+    assert edited_by_others(obj)
