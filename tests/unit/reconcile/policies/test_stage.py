@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.property import manifests
 
@@ -101,6 +101,7 @@ def test_the_log_holds_the_newest_ten() -> None:
     assert [t.at[-3:-1] for t in current.status.transitions] == [f"{n:02}" for n in range(11, 1, -1)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6))
 def test_all_agree_on_one_holder_when_all_have_seen_all(asked: list[tuple[int, bool]]) -> None:
     versions = [version(n + 1, asked_at=f"2026-01-01T00:00:0{at}Z", verified=ok) for n, (at, ok) in enumerate(asked)]
