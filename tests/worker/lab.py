@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tidemill.contract.results import RESULT, Result
 from tidemill.contract.tasks import TASK
@@ -45,6 +52,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TIDEMILL_CACHE") or f"{home}/tidemill")
 
 
+def die_with_parent() -> None:
+    """In a child: be killed when the test runner is, however it ends (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def weed_binary() -> str:
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
@@ -67,6 +79,59 @@ class Seaweed:
             "AWS_ACCESS_KEY_ID": ACCESS,
             "AWS_SECRET_ACCESS_KEY": SECRET,
         }
+
+
+@contextmanager
+def start_seaweed(folder: Path) -> Iterator[Seaweed]:
+    """A store of its own on free ports, with the bucket `tidemill`; gone when the block ends."""
+    names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
+    names += ["s3.port", "s3.port.grpc"]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+    }
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": "reader", "secretKey": "reader-secret"}],
+        "actions": ["Read:nothing-here"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}))
+    (folder / "data").mkdir()
+    command = [
+        weed_binary(), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
+        "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=50",
+        "-master.telemetry=false", *(f"-{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    with (folder / "weed.log").open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=die_with_parent
+        )
+        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS,
+            aws_secret_access_key=SECRET,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    client.create_bucket(Bucket="tidemill")
+                    client.put_object(Bucket="tidemill", Key="ready", Body=b"")
+                    break
+                except (BotoCoreError, ClientError):
+                    assert process.poll() is None, (folder / "weed.log").read_text()[-2000:]
+                    assert time.monotonic() < deadline, (folder / "weed.log").read_text()[-2000:]
+                    time.sleep(0.1)
+            yield Seaweed(endpoint, client, process)
+        finally:
+            process.kill()  # a graceful stop takes 15 s, and nothing in it is worth keeping
+            process.wait()
 
 
 @dataclass

@@ -6,8 +6,10 @@ calibrated depends on the data (heavy tails ruin min-max): a few ways are tried,
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,23 +83,22 @@ def quantize(source: Path, target: Path, feed: dict[str, np.ndarray], recipe: Re
     chosen = layers(model)[1 if recipe.skip_first else 0 :]
     if not chosen:
         return False
-    logging.getLogger().setLevel(
-        logging.ERROR
-    )  # the quantizer advises on its own preprocessing through the root logger
+    logging.getLogger().setLevel(logging.ERROR)  # the quantizer advises through the root logger, and prints
     try:
-        quantize_static(
-            model,
-            target,
-            _Rows(feed),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(OPERATORS),
-            nodes_to_quantize=chosen,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=recipe.method,
-            calibration_providers=["CPUExecutionProvider"],
-        )
+        with redirect_stdout(io.StringIO()):
+            quantize_static(
+                model,
+                target,
+                _Rows(feed),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(OPERATORS),
+                nodes_to_quantize=chosen,
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=recipe.method,
+                calibration_providers=["CPUExecutionProvider"],
+            )
     except Exception as error:  # it raises ValueError, RuntimeError, IndexError and ONNX Runtime's own
         raise ModelInvalid(f"the model cannot be quantized: {type(error).__name__}: {error}") from error
     finally:

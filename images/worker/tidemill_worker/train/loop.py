@@ -66,7 +66,10 @@ class TrainingLoop:
         self.train, self.validation = train.tensors(self.device), validation.tensors(self.device)
         self.loss = loss_function(task)
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+            network.parameters(),
+            lr=self.spec.learning_rate,
+            weight_decay=self.spec.weight_decay,
+            fused=True,  # small layers spend more time in the optimizer than in the network: this halves it
         )
         self.folder = CheckpointFolder(context.store, task.run_root, task.task_id)
         self.state = TrainingState()
