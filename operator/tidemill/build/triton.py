@@ -84,6 +84,8 @@ def _command(pool: ServingPool) -> list[str]:
         f"--metrics-port={TRITON_METRICS_PORT}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
         "--exit-on-error=false",
+        # ready says that the server answers; else one model that is being swapped would take all others out of service
+        "--strict-readiness=false",
         "--log-verbose=0",
     ]
     if pool.spec.runtime == "CPU":

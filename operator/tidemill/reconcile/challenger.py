@@ -46,6 +46,8 @@ def training(scene: Scene) -> Step:
     """Make the TrainingRun and wait for its ModelVersion."""
     name = attempt_name(scene.policy.metadata.name, scene.attempt.number)
     found = scene.observed.get("TrainingRun", scene.namespace, name)
+    if not ((found or {}).get("status") or {}).get("datasetUri") and (lost := _dataset_lost(scene)):
+        return fail(scene, Reason.NOT_FOUND, lost)
     if found is None:
         template = scene.observed.get("TrainingRun", scene.namespace, scene.retrain.template)
         if template is None:
@@ -85,6 +87,18 @@ def verifying(scene: Scene) -> Step:
             scene, f"{name} is verified; Deployment {scene.policy.spec.deployment} serves no champion to compare"
         )
     return enter(scene, "Comparing", f"{name} with {champion.name}", update={"champion": champion})
+
+
+def _dataset_lost(scene: Scene) -> str | None:
+    """Why a run that has not begun yet never will: the version that was prepared for it is gone."""
+    found = dataset_artifact(
+        scene.observed,
+        namespace=scene.namespace,
+        name=attempt_name(scene.policy.metadata.name, scene.attempt.number),
+        digest=scene.attempt.dataset_digest,
+        field="the retraining's Dataset was deleted before it was trained on",
+    )
+    return found.message if isinstance(found, Waiting) else None
 
 
 def _dataset(scene: Scene) -> Manifest | Waiting:
