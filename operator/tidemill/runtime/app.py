@@ -216,6 +216,7 @@ class App:
         await self.elector.release()
         for task in (*late, *background):
             task.cancel()
+        await self.probes.stop()  # kopf would wait for its open connections
         stop_watching.set()
         await asyncio.wait([watching], timeout=8.0)
         watching.cancel()

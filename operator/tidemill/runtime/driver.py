@@ -26,6 +26,8 @@ from tidemill.runtime.queue import WorkQueue
 Reconciler = Callable[[Object, Observed, Context], Plan]
 REPORT_AFTER = 2
 """So many failures in a row are taken for a hiccup; then the condition says what is wrong."""
+SOONEST_SECONDS = 0.5
+"""A plan cannot ask to be made again at once: that would be a hot loop."""
 _log = logging.getLogger("tidemill.driver")
 
 
@@ -71,7 +73,7 @@ class Driver:
             finally:
                 self._queue.done(key, failed=failed)
             if after is not None:
-                self._queue.add_after(key, after)
+                self._queue.add_after(key, max(after, SOONEST_SECONDS))
             self._metrics.reconciles.labels(key.kind, outcome).inc()
             self._metrics.seconds.labels(key.kind).observe(time.perf_counter() - started)
 

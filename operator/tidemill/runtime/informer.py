@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from tidemill.kube.config import Connection
 from tidemill.kube.errors import ApiError, ConnectionFailed
@@ -56,6 +57,16 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
+class _NoMemories(ResourceMemories):
+    """kopf shall keep nothing of each object: its memories are for handlers that we do not have.
+
+    Not public in kopf, and the only thing here that is not; the version is pinned.
+    """
+
+    async def recall(self, raw_body: Any, **options: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **{**options, "ephemeral": True})
+
+
 class Informer:
     """One kopf operator, started again when it fails."""
 
@@ -89,6 +100,7 @@ class Informer:
                 tasks = await kopf.spawn_tasks(
                     registry=self._registry(),
                     settings=self._settings(),
+                    memories=_NoMemories(),
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
@@ -119,7 +131,10 @@ class Informer:
         settings.process.ultimate_exiting_timeout = None
         settings.watching.server_timeout = WATCH_SECONDS
         settings.watching.connect_timeout = 10.0
-        settings.networking.request_timeout = 120.0
+        settings.networking.request_timeout = (
+            900.0  # a LIST waits for its turn, see seed.py; our pages have their own limit
+        )
+        settings.networking.connect_timeout = 10.0
         settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8)
         settings.persistence.diffbase_storage = _NoDiffBase()
         settings.persistence.progress_storage = _NoProgress()

@@ -30,15 +30,16 @@ class Probes:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._address, self._port).start()
         self.bound_port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Close; once is enough."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _answer(self._healthy())

@@ -22,7 +22,8 @@ from tidemill.runtime.intake import Intake
 
 Dimension = tuple[str, str]
 """A kind, and a namespace or '' for the whole cluster: one watch each."""
-PAGE = 500
+PAGE = 200
+"""Objects in memory as the API server sent them are several times larger than what is kept: few at a time."""
 _ATTEMPTS = 3
 _log = logging.getLogger("tidemill.seed")
 
@@ -48,6 +49,7 @@ class Seeder:
         """By the path of the collection."""
         self._seeded: set[Dimension] = set()
         self._alive: dict[Dimension, float] = {}
+        self._turn = asyncio.Lock()  # one list at a time: the memory of a start is one page's
         self.synced = asyncio.Event()
         """Set when every kind is listed: before that nothing may be reconciled."""
 
@@ -56,7 +58,8 @@ class Seeder:
         started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                count = await self._list(type_, namespace)
+                async with self._turn:
+                    count = await self._list(type_, namespace)
                 break
             except ApiError as error:
                 # The list took longer than the API server keeps its snapshot: begin again.
