@@ -16,8 +16,9 @@
 - apiGroups: [tidemill.dev]
   resources: [datasets, trainingruns, modelversions, modelplacements]
   verbs: [create, patch]
+# Placements that are no longer wanted, and Datasets and TrainingRuns of a policy's attempts older than the newest ten.
 - apiGroups: [tidemill.dev]
-  resources: [modelplacements]
+  resources: [modelplacements, datasets, trainingruns]
   verbs: [delete]
 - apiGroups: [batch]
   resources: [jobs]
