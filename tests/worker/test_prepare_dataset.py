@@ -139,3 +139,15 @@ def test_split_by_time(lab: Lab) -> None:
     assert result.rows == {"train": 60, "validation": 20, "test": 20}
     by_split = {s: lab.get_table(f"{result.artifact.uri}/{s}.parquet")["t"].to_pylist() for s in result.rows}
     assert by_split == {"train": list(range(60)), "validation": list(range(60, 80)), "test": list(range(80, 100))}
+
+
+def test_columns_may_be_named_as_the_profiles_own_sql_names_things(lab: Lab) -> None:
+    names = ("b", "n", "v", "x", "y", "rows")
+    table = {name: [float((i * 7 + k) % 50) for i in range(200)] for k, name in enumerate(names)}
+    uri = lab.put_table("in/a.parquet", pa.table({**table, "text": [f"t{i % 3}" for i in range(200)]}))
+    unique = [{"name": "unique", "severity": "Warn", "unique": ["n", "b"]}]
+    result = lab.run(prepare(lab, s3("a", uri), profile={"target": "y"}, expectations=unique))
+    profile = lab.get_json(f"{result.artifact.uri}/profile.json")
+    histograms = {c["name"]: c["histogram"]["counts"] for c in profile["columns"] if "histogram" in c}
+    assert {name: sum(counts) for name, counts in histograms.items()} == dict.fromkeys(names, 200)
+    assert not result.expectations[0].passed

@@ -106,7 +106,8 @@ def _duplicates(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequ
     keys = ", ".join(quote(name) for name in columns)
     found = engine.first_row(
         connection,
-        f"SELECT count(*), sum(n) - count(*) FROM (SELECT count(*) AS n FROM {quote(table)} GROUP BY {keys} HAVING n > 1)",
+        "SELECT count(*), sum(n) - count(*) "
+        f"FROM (SELECT count(*) AS n FROM {quote(table)} GROUP BY {keys} HAVING count(*) > 1)",
     )
     if not found or not found[0]:
         return ""

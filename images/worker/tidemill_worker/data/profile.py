@@ -90,7 +90,7 @@ class _Profiler:
         step = (high - low) / HISTOGRAM_BINS
         place = f"least({HISTOGRAM_BINS - 1}, greatest(0, floor(({value} - {low!r}) / {step!r})))"
         found = self.connection.execute(
-            f"SELECT CAST({place} AS INTEGER) AS b, count(*) FROM {self.table} WHERE isfinite({value}) GROUP BY b"
+            f"SELECT CAST({place} AS INTEGER), count(*) FROM {self.table} WHERE isfinite({value}) GROUP BY 1"
         ).fetchall()
         counts = dict(found)
         edges = [rounded(low + i * step) for i in range(HISTOGRAM_BINS + 1)]
@@ -98,8 +98,8 @@ class _Profiler:
 
     def top(self, text: str) -> list[Profile]:
         found = self.connection.execute(
-            f"SELECT {text} AS v, count(*) AS n FROM {self.table} WHERE {text} IS NOT NULL "
-            f"GROUP BY v ORDER BY n DESC, v LIMIT {TOP}"
+            f"SELECT {text}, count(*) FROM {self.table} WHERE {text} IS NOT NULL "
+            f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {TOP}"
         ).fetchall()
         return [{"value": value[:200], "count": count} for value, count in found]
 
@@ -149,8 +149,8 @@ class _Profiler:
         else:
             correlation = None
             bins = self.connection.execute(
-                f"SELECT CAST({column} AS VARCHAR) AS v, avg({target}), count(*) AS n FROM {self.table} "
-                f"WHERE {column} IS NOT NULL AND {target} IS NOT NULL GROUP BY v ORDER BY n DESC, v LIMIT {TOP}"
+                f"SELECT CAST({column} AS VARCHAR), avg({target}), count(*) FROM {self.table} "
+                f"WHERE {column} IS NOT NULL AND {target} IS NOT NULL GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {TOP}"
             ).fetchall()
         return {
             "column": name,
