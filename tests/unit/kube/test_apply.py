@@ -17,7 +17,7 @@ from tidemill.kube.apply import NEVER_EXISTED, Applied, complete, ensure
 from tidemill.kube.errors import ChildConflict
 from tidemill.reconcile.plan import Child
 
-OWNER = {
+OWNER: dict[str, Any] = {
     "apiVersion": "tidemill.dev/v1alpha1",
     "kind": "Dataset",
     "metadata": {"name": "d", "namespace": "ns", "uid": "u1"},
