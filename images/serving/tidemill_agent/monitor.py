@@ -92,7 +92,7 @@ class Monitor:
         self._reconciler.open.clear()
 
     async def _tick(self, now: float) -> None:
-        if not await self._triton.ready():
+        if not await self._triton.live():
             self._down("its health check fails")
             return
         if not self._up or now >= self._full_look_at or not await self._still_loaded():

@@ -41,9 +41,12 @@ class Triton:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url.rstrip("/")
 
-    async def ready(self) -> bool:
-        """Whether the server answers and is ready."""
-        return await self._found("/v2/health/ready")
+    async def live(self) -> bool:
+        """Whether the server answers.
+
+        Not its readiness: by default Triton calls itself unready while any model loads, or when one cannot be loaded.
+        """
+        return await self._found("/v2/health/live")
 
     async def model_ready(self, name: str, version: int) -> bool:
         """Whether a version of a model answers inferences. Raises TritonUnavailable when the server does not answer."""
