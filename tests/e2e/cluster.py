@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 DOWN = 3
 
@@ -30,6 +32,12 @@ class Cluster:
     def image(self, name: str) -> str:
         """The full name of one of the project's images, by digest, loaded into the cluster if it is not there yet."""
         return _loaded(name)
+
+    def images(self, *names: str) -> dict[str, dict[str, str]]:
+        """The same for several, as the charts' values have them."""
+        values: dict[str, dict[str, str]] = yaml.safe_load(_hack("images", "digests", *names, seconds=60))["images"]
+        _hack("cluster", "load", *names, seconds=600)
+        return values
 
     def audited(self, wanted: Callable[[dict[str, Any]], bool], *, since: int = 0) -> Iterator[dict[str, Any]]:
         """The requests in the audit log, from a place in it on, that are wanted."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from tests.e2e import stand
 from tests.e2e.apiserver import kubectl, temporary_namespace
 from tests.e2e.cluster import Cluster, connect
 
@@ -35,3 +36,20 @@ def namespace(cluster: Cluster) -> Iterator[str]:  # noqa: ARG001 - fixtures of 
     with temporary_namespace(f"test-{secrets.token_hex(4)}") as name:
         kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         yield name
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster) -> Iterator[stand.Stand]:
+    """Tidemill, installed once by its charts; one that was there before is upgraded, and stays."""
+    was_there = stand.is_installed()
+    yield stand.install(cluster)
+    if not was_there:
+        stand.uninstall()
+
+
+@pytest.fixture(scope="module")
+def tidemill(installation: stand.Stand) -> Iterator[stand.Stand]:
+    """The installed Tidemill; what a module makes in its namespace is gone when the module ends."""
+    stand.clear()
+    yield installation
+    stand.clear()
