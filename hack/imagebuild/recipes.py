@@ -106,7 +106,9 @@ PROMETHEUS = Packages(
 )
 CONTRACT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("__init__.py", "contract"))
 # the client, and the layers below it
-CLIENT = tuple((f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "build", "reconcile", "kube"))
+CLIENT = tuple(
+    (f"operator/tidemill/{name}", f"{SITE}/tidemill/{name}") for name in ("api", "build", "reconcile", "kube")
+)
 
 
 def _without_cuda(site: Path) -> None:
