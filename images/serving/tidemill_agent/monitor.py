@@ -104,7 +104,7 @@ class Monitor:
         self._check_tap(now)
 
     async def _still_loaded(self) -> bool:
-        held = [(name, h) for name, h in self._reconciler.held.items() if not self._reconciler.busy(name)]
+        held = [(name, h) for name, h in self._reconciler.held.items() if not self._reconciler.active(name)]
         first = self._next_look = self._next_look % len(held) if held else 0
         self._next_look += LOOKS_AT_ONCE
         looks = [self._triton.model_ready(n, h.served.version) for n, h in held[first : first + LOOKS_AT_ONCE]]
@@ -113,7 +113,7 @@ class Monitor:
     async def _look(self, *, fresh: bool) -> None:
         """Compare Triton's index with what is held; adopt, forget, remove; then let the reconciler look at the rest."""
         held = self._reconciler.held
-        before = {name: item for name, item in held.items() if not self._reconciler.busy(name)}
+        before = {name: item for name, item in held.items() if not self._reconciler.active(name)}
         ready = {(e.name, e.version): e for e in await self._triton.index() if e.state == "READY"}
         if fresh:
             await asyncio.to_thread(self._repository.retain, {name for name, _ in ready})
@@ -125,7 +125,7 @@ class Monitor:
                 self._unsettled = {*(self._unsettled or ()), name}
                 self._reconciler.enqueue(name)
         for entry in ready.values():
-            if entry.name not in held and not self._reconciler.busy(entry.name.removesuffix(CHECK_SUFFIX)):
+            if entry.name not in held and not self._reconciler.active(entry.name.removesuffix(CHECK_SUFFIX)):
                 await self._found(entry)
         if fresh:
             self._up = True
@@ -164,7 +164,7 @@ class Monitor:
         failures = await self._triton.failures()
         for name, held in list(self._reconciler.held.items()):
             key = name, str(held.served.version)
-            if failures.get(key, 0) > self._failures.get(key, 0) and not self._reconciler.busy(name):
+            if failures.get(key, 0) > self._failures.get(key, 0) and not self._reconciler.active(name):
                 await self._canary(name, held)
         self._failures = failures
 
@@ -178,7 +178,7 @@ class Monitor:
             await probe(self._triton, name=name, version=spec.version, signature=artifact.signature)
         except LoadError as error:
             log.warn("a loaded model fails its canary and is loaded anew", deployment=name, reason=str(error))
-            if not self._reconciler.busy(name):
+            if not self._reconciler.active(name):
                 del self._reconciler.held[name]
                 await self._loader.unload(name)
                 self._reconciler.enqueue(name)

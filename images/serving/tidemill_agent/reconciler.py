@@ -90,6 +90,10 @@ class Reconciler:
         for deployment in {*self.held, *(p.resource.spec.deployment for p in self._placements.all())}:
             self.enqueue(deployment)
 
+    def active(self, deployment: str) -> bool:
+        """Whether a pass over the deployment runs now: what it does to the server is not over."""
+        return deployment in self._active
+
     def busy(self, deployment: str) -> bool:
         """Whether a pass over the deployment runs or waits."""
         return deployment in self._active or deployment in self._queue
