@@ -215,6 +215,15 @@ def test_at_rest_nothing_is_written(begun: Stand) -> None:
     assert generations().keys() == before.keys()
 
 
+def test_an_upgrade_to_the_same_leaves_all_alone(begun: Stand) -> None:
+    """`helm upgrade` with the values that were there restarts nothing and changes no object of ours."""
+    before = generations()
+    begun.upgrade()
+    begun.kill_operator()  # a new process sees everything for the first time, and still has nothing to do
+    rests(begun, 15)
+    assert generations() == before
+
+
 def artifact_of(version: str) -> str:
     """Where a ModelVersion's files are."""
     return str(get("tmmv", version)["spec"]["artifact"]["uri"])
