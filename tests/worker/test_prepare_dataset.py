@@ -74,9 +74,9 @@ def test_a_record_whose_artifact_is_gone_is_made_again(lab: Lab) -> None:
     ("form", "name", "body"),
     [
         ("csv", "a.csv", CSV.encode()),
-        ("csv", "a.csv.gz", gzip.compress(CSV.encode())),
+        ("csv", "a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("jsonl", "a.jsonl", JSONL.encode()),
-        ("jsonl", "a.jsonl.gz", gzip.compress(JSONL.encode())),
+        ("jsonl", "a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)),
     ],
 )
 def test_text_formats(lab: Lab, form: str, name: str, body: bytes) -> None:
