@@ -104,7 +104,7 @@ def test_every_sampled_value_is_counted_and_logged(pod: Pod, artifacts: Callable
     assert set(by_id) == set(wanted)
     for key, row in wanted.items():
         assert (by_id[key]["distance"], by_id[key]["hour"], by_id[key]["carrier"]) == (np.float32(row[0]), *row[1:])
-        assert by_id[key]["prediction.delay"] == np.float32(expected(2.0, *row))
+        assert by_id[key]["prediction.delay"] == pytest.approx(expected(2.0, *row), rel=1e-6)
 
 
 def test_duckdb_reads_the_log(pod: Pod, artifacts: Callable[..., Any], seaweed: Seaweed, tmp_path: Any) -> None:

@@ -86,7 +86,7 @@ class Agent:
                         self.publisher.run(),
                         self.reconciler.run(),
                         self.monitor.run(),
-                        self.sampling.read(),
+                        self.sampling.read(lambda: self.monitor.ready),
                         self.sampling.store_due(),
                     )
                 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from tidemill_agent import log
 from tidemill_agent.consumer import Consumer
@@ -26,8 +27,11 @@ class Sampling:
         self.read_at = 0.0
         """Monotonic time at which the tap was last read."""
 
-    async def read(self) -> None:
-        """Count new samples, for ever."""
+    async def read(self, ready: Callable[[], bool]) -> None:
+        """Count new samples, for ever; from when it is known what is loaded, for before that there are no bins."""
+        while not ready():
+            self.read_at = time.monotonic()
+            await asyncio.sleep(READ_SECONDS)
         while True:
             more = await asyncio.to_thread(self._consumer.poll, time.time())
             self.read_at = time.monotonic()
