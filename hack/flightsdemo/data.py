@@ -56,7 +56,7 @@ def prepare(folder: Path, sql: str) -> list[Path]:
             written.append(folder / f"labelled/2013-{month:02d}.parquet")
             database.execute(f"CREATE OR REPLACE TABLE flights AS FROM all_flights WHERE month = {month}")
             quarter = f"SELECT count(*) FROM all_flights WHERE month BETWEEN {first} AND {last}"
-            share = f"(SELECT count(*) * 20000 // ({quarter}) FROM flights)"
+            share = f"(SELECT count(*) * 9000 // ({quarter}) FROM flights)"
             database.execute(f"COPY (SELECT * FROM ({sql}) LIMIT {share}) TO '{written[-1]}'")
     (folder / "flights.csv").unlink()
     return written
