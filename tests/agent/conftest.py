@@ -104,7 +104,7 @@ def make_pod(
     credentials = {k: v for k, v in seaweed.environment().items() if k.startswith("AWS_")}
     with ExitStack() as stack:
 
-        def make(api: Api, **settings: str) -> Pod:
+        def make(api: Api, *, tap: bool = True, **settings: str) -> Pod:
             suffix = secrets.token_hex(4)
             connection = from_kubeconfig(api.kubeconfig)
             if api.double is None:
@@ -121,6 +121,7 @@ def make_pod(
                 placing=placing,
                 kubeconfig=api.kubeconfig,
                 settings={**credentials, **settings},
+                tap=tap,
             )
             return stack.enter_context(pod)
 

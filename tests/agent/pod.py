@@ -27,7 +27,15 @@ class Pod:
     """Starts with both processes; either can be killed and started again."""
 
     def __init__(
-        self, *, library: Path, folder: Path, store: Gate, placing: Placing, kubeconfig: Path, settings: dict[str, str]
+        self,
+        *,
+        library: Path,
+        folder: Path,
+        store: Gate,
+        placing: Placing,
+        kubeconfig: Path,
+        settings: dict[str, str],
+        tap: bool = True,
     ) -> None:
         self.placing, self.store = placing, store
         self.tap = folder / "tap"
@@ -35,7 +43,7 @@ class Pod:
         self._folder, self._kubeconfig, self._settings = folder, kubeconfig, settings
         self.triton = Triton(
             library,
-            environment={"TIDEMILL_TAP_DIR": str(self.tap)},
+            environment={"TIDEMILL_TAP_DIR": str(self.tap)} if tap else {},
             arguments=["--strict-readiness=false"],
             autocomplete=False,
         )

@@ -207,3 +207,20 @@ def test_rows_beyond_the_memory_budget_are_given_up_and_counted(
         assert sum(pod.samples("tidemill_agent_log_buffer_bytes").values()) <= 2000
     finally:
         pod.store.open()
+
+
+def test_a_server_without_a_tap_says_so(make_pod: Callable[..., Pod], api: Api, artifacts: Callable[..., Any]) -> None:
+    pod = make_pod(api, tap=False)
+    stored = artifacts(onnx_model(2.0))
+    asked = pod.placing.create("asked", version=1, samplingPercent=10, **stored.spec())
+    unasked = pod.placing.create("unasked", version=1, samplingPercent=0, **stored.spec())
+
+    def sampling(name: str) -> list[dict[str, Any]]:
+        return [c for c in pod.placing.status(name).get("conditions", ()) if c["type"] == "Sampling"]
+
+    (condition,) = eventually("the condition is there", lambda: sampling(asked))
+    assert (condition["status"], condition["reason"]) == ("False", "NotSupported")
+    assert "no tap" in condition["message"]
+    assert pod.placing.reached(asked, "Loaded", version=1)
+    assert pod.placing.reached(unasked, "Loaded", version=1)
+    assert sampling(unasked) == []
