@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -189,14 +188,10 @@ def test_install_upgrade_and_permissions(api: Api, spaces: dict[str, str], image
         assert not may(api, account, "update", LEASES, system, name="another")
         assert not may(api, account, "create", LEASES, other)
 
-        before = kubectl("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
+        uids = ("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
+        before = kubectl(*uids)
         must("upgrade", release, "charts/tidemill", "-n", system, *images, "--set", "replicas=2,workers=4", *wait)
-        deadline = time.monotonic() + 60
-        while set(before.split()) & set(
-            kubectl("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}").split()
-        ):
-            assert time.monotonic() < deadline, "other settings restart the operator"
-            time.sleep(0.5)
+        eventually("other settings restart the operator", lambda: not set(before.split()) & set(kubectl(*uids).split()))
         kubectl("get", "poddisruptionbudget", name, "-n", system)
         assert "workers: 4" in kubectl("get", "configmap", name, "-n", system, "-o", "jsonpath={.data}")
         kubectl("get", "networkpolicy", name, "-n", system)
