@@ -34,7 +34,9 @@ def story(options: months.Options, seed: int, kills: int) -> tuple[list[months.M
     """From the first manifest to the last month; the months and how often the operator was killed."""
     examples = options.examples
     if kubectl.get("tmdrift", months.POLICY).get("status", {}).get("attemptCount"):
-        raise DemoError("an earlier demo has replayed months here already: kubectl delete namespace flights, then again")
+        raise DemoError(
+            "an earlier demo has replayed months here already: kubectl delete namespace flights, then again"
+        )
     with step("Raw data") as current:
         count = data.upload(examples, store_namespace=install.SYSTEM, artifacts_bucket=install.BUCKET)
         current.update(f"{count} objects in the store")
