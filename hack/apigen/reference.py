@@ -168,10 +168,12 @@ def reasons_page() -> str:
         "# Reasons",
         "",
         "Every resource has the condition `Ready`, and `Reconciling` (work goes on) or `Stalled` (it cannot go on without a",
-        "change by somebody) while that is true. Conditions, events and failed tasks use these reasons and no others.",
+        "change by somebody) while that is true. Conditions, events and failed tasks use these reasons,",
+        "and, where it refused a request, the API server's own.",
     ]
     docs = _member_docs()
-    for enum, title in ((reasons.Reason, "Conditions"), (reasons.FailureReason, "Failures")):
+    pages = {"Conditions": reasons.Reason, "Failures": reasons.FailureReason, "Transitions": reasons.TransitionReason}
+    for title, enum in pages.items():
         lines += ["", f"## {title}", "", "| reason | what it means |", "| --- | --- |"]
         lines += [f"| `{member.value}` | {_cell(docs[enum.__name__, member.name])} |" for member in enum]
     return "\n".join([*lines, ""])

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tidemill_worker.errors import (
+    AccessDenied,
     ColumnMissing,
     ColumnType,
     DatasetEmpty,
@@ -223,5 +224,9 @@ def test_an_input_with_its_own_secret(lab: Lab) -> None:
     folder = lab.environment.secret_dir / "partner"
     folder.mkdir(parents=True)
     (folder / "AWS_ACCESS_KEY_ID").write_text("tidemill\n")
+    (folder / "AWS_SECRET_ACCESS_KEY").write_text("wrong\n")
+    error = refused(lab, AccessDenied, prepare(lab, source))
+    assert error.field == "spec.inputs[0].s3.secretName"
+    assert "check the keys in Secret partner" in error.message
     (folder / "AWS_SECRET_ACCESS_KEY").write_text("tidemill-secret\n")
     assert sum(lab.run(prepare(lab, source)).rows.values()) == 10

@@ -126,6 +126,21 @@ def test_progress_and_metrics_are_served() -> None:
         server.server_close()
 
 
+def test_a_caller_that_hangs_up_leaves_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    server = serve(Tracker(), 0)
+    assert server is not None
+    try:
+        for error, traced in ((BrokenPipeError("gone"), False), (ValueError("a fault of ours"), True)):
+            try:
+                raise error
+            except (OSError, ValueError):
+                server.handle_error(None, ("127.0.0.1", 1))  # type: ignore[arg-type]
+            assert ("Traceback" in capsys.readouterr().err) is traced
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_a_running_training_tells_its_epoch(lab: Lab) -> None:
     document = train(lab, dataset(lab, 500), trainer={"epochs": 100_000})
     command, variables, _ = lab.command(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +57,19 @@ class Tracker:
         self._written.inc(size)
 
 
+class _Server(ThreadingHTTPServer):
+    """A caller that hangs up early is not a fault of the task: one line, no traceback."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if isinstance(error, ConnectionError):
+            log.info("a caller of /progress or /metrics hung up", error=str(error))
+        else:
+            super().handle_error(request, client_address)
+
+
 def serve(tracker: Tracker, port: int) -> ThreadingHTTPServer | None:
     """Serve in a daemon thread. A taken port is logged and does not stop the task: progress is a convenience."""
 
@@ -80,10 +94,9 @@ def serve(tracker: Tracker, port: int) -> ThreadingHTTPServer | None:
             """Scrapes are not worth a log line."""
 
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = _Server(("", port), Handler)
     except OSError as error:
         log.warn("progress is not served", port=port, error=str(error))
         return None
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
     return server

@@ -64,19 +64,20 @@ def _pattern(key: str) -> re.Pattern[str]:
 
 
 @contextmanager
-def _in_users_terms(uri: str) -> Iterator[None]:
+def _in_users_terms(uri: str, secret: str) -> Iterator[None]:
     """Turn boto's exceptions into the task's: what exists, who may, and whether a retry helps."""
     try:
         yield
     except ClientError as error:
-        raise _translate(error, uri) from error
+        raise _translate(error, uri, secret) from error
     except S3UploadFailedError as error:
         cause = error.__context__
-        raise (_translate(cause, uri) if isinstance(cause, ClientError) else _unreachable(uri, error)) from error
+        raise (
+            _translate(cause, uri, secret) if isinstance(cause, ClientError) else _unreachable(uri, error)
+        ) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise AccessDenied(
-            f"no credentials for {uri}: the namespace's store Secret must hold AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY"
+            f"no credentials for {uri}: {secret} must hold AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except ParamValidationError as error:
         raise InvalidSpec(f"{uri} cannot be a store address: {error}") from error
@@ -88,13 +89,11 @@ def _unreachable(uri: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"the store does not answer for {uri}: {error}")
 
 
-def _translate(error: ClientError, uri: str) -> TaskError:
+def _translate(error: ClientError, uri: str, secret: str) -> TaskError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _DENIED or status in (401, 403):
-        return AccessDenied(
-            f"the store refused access to {uri} ({code}): check the keys in the store Secret and their rights"
-        )
+        return AccessDenied(f"the store refused access to {uri} ({code}): check the keys in {secret} and their rights")
     if code in _ABSENT or status == 404:
         what = f"the bucket of {uri}" if code == "NoSuchBucket" else uri
         return ObjectNotFound(f"{what} does not exist")
@@ -102,15 +101,21 @@ def _translate(error: ClientError, uri: str) -> TaskError:
 
 
 class Store:
-    """One S3 endpoint with one set of credentials."""
+    """One S3 endpoint with one set of credentials; `secret` says in errors where these come from."""
 
-    def __init__(self, client: Any, tracker: Tracker) -> None:
+    def __init__(self, client: Any, tracker: Tracker, secret: str = "the namespace's store Secret") -> None:
         self._client = client
         self._tracker = tracker
+        self._secret = secret
 
     @classmethod
     def connect(
-        cls, tracker: Tracker, *, endpoint: str | None = None, credentials: tuple[str, str] | None = None
+        cls,
+        tracker: Tracker,
+        *,
+        endpoint: str | None = None,
+        credentials: tuple[str, str] | None = None,
+        secret: str = "the namespace's store Secret",
     ) -> Store:
         """The namespace's store, or another endpoint or other credentials."""
         client = boto3.client(
@@ -127,7 +132,7 @@ class Store:
                 s3={"addressing_style": "path"},
             ),
         )
-        return cls(client, tracker)
+        return cls(client, tracker, secret)
 
     def objects(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """Objects whose URI begins with the prefix, by key."""
@@ -135,7 +140,7 @@ class Store:
         arguments: dict[str, Any] = {"Bucket": bucket, "Prefix": key}
         if start_after:
             arguments["StartAfter"] = start_after
-        with _in_users_terms(prefix):
+        with _in_users_terms(prefix, self._secret):
             for page in self._client.get_paginator("list_objects_v2").paginate(**arguments):
                 for item in page.get("Contents", ()):
                     yield StoredObject(
@@ -162,7 +167,7 @@ class Store:
     def read(self, uri: str) -> bytes:
         """A small object as a whole."""
         bucket, key = parse(uri)
-        with _in_users_terms(uri):
+        with _in_users_terms(uri, self._secret):
             body: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
         self._tracker.read(len(body))
         return body
@@ -179,7 +184,7 @@ class Store:
         bucket, key = parse(uri)
         hashed = hashlib.sha256()
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _in_users_terms(uri), target.open("wb") as file:
+        with _in_users_terms(uri, self._secret), target.open("wb") as file:
             for chunk in self._client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
                 hashed.update(chunk)
                 file.write(chunk)
@@ -189,21 +194,21 @@ class Store:
     def upload(self, source: Path, uri: str, media_type: str) -> None:
         """Store a file, in parts when it is large."""
         bucket, key = parse(uri)
-        with _in_users_terms(uri):
+        with _in_users_terms(uri, self._secret):
             self._client.upload_file(str(source), bucket, key, ExtraArgs={"ContentType": media_type}, Config=_TRANSFER)
         self._tracker.written(source.stat().st_size)
 
     def put(self, uri: str, body: bytes, *, media_type: str = "application/json") -> None:
         """Store a small object, replacing what is there."""
         bucket, key = parse(uri)
-        with _in_users_terms(uri):
+        with _in_users_terms(uri, self._secret):
             self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=media_type)
         self._tracker.written(len(body))
 
     def put_if_absent(self, uri: str, body: bytes, *, media_type: str = "application/json") -> bool:
         """Store a small object unless one is there already; says whether this call stored it."""
         bucket, key = parse(uri)
-        with _in_users_terms(uri):
+        with _in_users_terms(uri, self._secret):
             try:
                 self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=media_type, IfNoneMatch="*")
             except ClientError as error:
@@ -216,5 +221,5 @@ class Store:
     def delete(self, uri: str) -> None:
         """Remove an object; one that is not there is fine."""
         bucket, key = parse(uri)
-        with _in_users_terms(uri):
+        with _in_users_terms(uri, self._secret):
             self._client.delete_object(Bucket=bucket, Key=key)

@@ -8,7 +8,7 @@ from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.common import ModelSelector, Transition, VersionReference
 from tidemill.api.v1alpha1.deployment import Deployment, DeploymentStatus
 from tidemill.api.v1alpha1.modelversion import ModelVersion
-from tidemill.contract.reasons import Reason
+from tidemill.contract.reasons import Reason, TransitionReason
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Event
 from tidemill.reconcile.policies.selection import Choice, choose_version, usable
@@ -65,11 +65,11 @@ def _cause(deployment: Deployment, serving: VersionReference, observed: Observed
     """Why this version serves, and on whose word: as its own log says of the stage, when a stage is followed."""
     stage = deployment.spec.model.stage
     if stage is None:
-        return "Requested", "spec.model.version"
+        return TransitionReason.REQUESTED, "spec.model.version"
     obj = observed.get("ModelVersion", deployment.metadata.namespace, serving.name)
     log = ModelVersion.model_validate(obj).status.transitions if obj else ()
     entry = next((t for t in log if t.to == stage), None)
-    return (entry.reason, entry.by) if entry else ("Requested", f"spec.stage of {serving.name}")
+    return (entry.reason, entry.by) if entry else (TransitionReason.REQUESTED, f"spec.stage of {serving.name}")
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:

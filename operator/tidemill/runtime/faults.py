@@ -35,26 +35,27 @@ def classify(error: Exception, obj: Object | None) -> Fault:
     """What an exception of a reconcile means."""
     match error:
         case StaleStatus():
-            return Fault(reason="Stale", message=str(error), expected=True)
+            return Fault(reason=Reason.STALE.value, message=str(error), expected=True)
         case ValidationError() if obj is not None and (text := _invalid(obj)):
             return Fault(reason=Reason.INVALID_SPEC.value, message=text, expected=False, terminal=True)
         case ChildConflict():
-            return Fault(reason="NameTaken", message=str(error), expected=False)
+            return Fault(reason=Reason.NAME_TAKEN.value, message=str(error), expected=False)
         case ApiError() if error.namespace_terminating:
-            return Fault(reason="NamespaceTerminating", message=error.message, expected=True)
+            return Fault(reason=Reason.NAMESPACE_TERMINATING.value, message=error.message, expected=True)
         case ApiError() if error.quota:
-            return Fault(reason="QuotaExceeded", message=f"{error.message}: raise the quota", expected=False)
+            text = f"{error.message}: raise the quota"
+            return Fault(reason=Reason.QUOTA_EXCEEDED.value, message=text, expected=False)
         case ApiError() if error.forbidden:
             text = f"the API server refused {error.what}: {error.message}: give the operator this right"
-            return Fault(reason="Forbidden", message=text, expected=False)
+            return Fault(reason=Reason.FORBIDDEN.value, message=text, expected=False)
         case ApiError():
             busy = error.conflict or error.status >= 429
             return Fault(reason=error.reason, message=f"{error.what}: {error.message}", expected=busy)
         case ConnectionFailed() | asyncio.TimeoutError():
-            return Fault(reason="ConnectionFailed", message=str(error), expected=True)
+            return Fault(reason=Reason.CONNECTION_FAILED.value, message=str(error), expected=True)
         case _:
             text = f"{type(error).__name__}: {error}"
-            return Fault(reason="InternalError", message=text, expected=False, traceback=True)
+            return Fault(reason=Reason.INTERNAL.value, message=text, expected=False, traceback=True)
 
 
 def status_with(obj: Object, fault: Fault, *, now: datetime) -> dict[str, Any]:

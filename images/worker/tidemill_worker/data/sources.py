@@ -32,8 +32,9 @@ class Loader:
 
     def store_of(self, source: S3Source, field: str) -> Store:
         """The namespace's store, or the one that the input names."""
-        credentials = None
+        credentials, secret = None, "the namespace's store Secret"
         if source.secret_name is not None:
+            secret = f"Secret {source.secret_name}"
             folder = self.context.environment.secret_dir / source.secret_name
             try:
                 credentials = (
@@ -42,23 +43,26 @@ class Loader:
                 )
             except OSError as error:
                 raise AccessDenied(
-                    f"{field}: Secret {source.secret_name} must hold AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                    f"{field}: {secret} must hold AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                     field=f"{field}.secretName",
                 ) from error
         if credentials is None and source.endpoint is None:
             return self.context.store
-        return Store.connect(self.context.tracker, endpoint=source.endpoint, credentials=credentials)
+        return Store.connect(self.context.tracker, endpoint=source.endpoint, credentials=credentials, secret=secret)
 
     def s3(self, source: S3Source, table: str, *, field: str, label: str) -> None:
         """Load the objects of an S3 source, by key."""
         store = self.store_of(source, field)
         try:
             objects = store.glob(source.uri)
+            if not objects:
+                raise ObjectNotFound(f"there is no object at {source.uri}")
+            self.files(store, objects, source.format, table, label=label)
         except ObjectNotFound as error:
             raise ObjectNotFound(f"{label}: {error.message}", field=f"{field}.uri") from error
-        if not objects:
-            raise ObjectNotFound(f"{label}: there is no object at {source.uri}", field=f"{field}.uri")
-        self.files(store, objects, source.format, table, label=label)
+        except AccessDenied as error:
+            where = f"{field}.secretName" if source.secret_name else f"{field}.uri"
+            raise AccessDenied(f"{label}: {error.message}", field=where) from error
 
     def files(self, store: Store, objects: list[StoredObject], form: str, table: str, *, label: str) -> None:
         """Download objects and load them into one table, in their order."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from tidemill.api.v1alpha1.common import Transition
 from tidemill.api.v1alpha1.modelversion import ModelVersion, ModelVersionSpec, ModelVersionStatus, Stage
 from tidemill.contract.canonical import digest, short
+from tidemill.contract.reasons import TransitionReason
 
 TRANSITIONS_KEPT = 10
-REQUESTED, PROMOTED, SUPERSEDED, RESTORED, WITHHELD = "Requested", "Promoted", "Superseded", "Restored", "Withheld"
 BY_SPEC = "spec.stage"
 _POLICY = "driftpolicy/"
 _MACHINES = (_POLICY, "trainingrun/")
@@ -106,17 +106,17 @@ def with_transition(status: ModelVersionStatus, decision: StageDecision) -> Mode
 def _wanted(version: ModelVersion, others: list[ModelVersion], allowed: bool, fresh: bool) -> tuple[Stage, str, str]:
     spec = version.spec
     if not allowed:
-        return "None", WITHHELD, "spec.approval" if is_verified(version) else "verification"
+        return "None", TransitionReason.WITHHELD, "spec.approval" if is_verified(version) else "verification"
     if spec.stage == "Production":
         first = holder([version, *others])
         if first is not None and first.metadata.uid != version.metadata.uid:
-            return "Archived", SUPERSEDED, first.metadata.name
+            return "Archived", TransitionReason.SUPERSEDED, first.metadata.name
     by = spec.promoted_by or BY_SPEC
     if not fresh:
-        return spec.stage, RESTORED, by
+        return spec.stage, TransitionReason.RESTORED, by
     if by.startswith(_MACHINES):
         # A policy's or run's promotedBy stays in spec when a person sets another stage afterwards: credit it once only.
-        if any(t.by == by and t.reason != RESTORED for t in version.status.transitions):
-            return spec.stage, REQUESTED, BY_SPEC
-        return spec.stage, PROMOTED if by.startswith(_POLICY) else REQUESTED, by
-    return spec.stage, REQUESTED, by
+        if any(t.by == by and t.reason != TransitionReason.RESTORED for t in version.status.transitions):
+            return spec.stage, TransitionReason.REQUESTED, BY_SPEC
+        return spec.stage, TransitionReason.PROMOTED if by.startswith(_POLICY) else TransitionReason.REQUESTED, by
+    return spec.stage, TransitionReason.REQUESTED, by
