@@ -13,8 +13,8 @@ from tests.property import fake_jobs
 from tests.property.fake_api import Conflict, FakeApi, Raw, controller_uid, key_of
 from tests.property.fake_cluster import NAMESPACE, RECONCILERS, FakeCluster
 
-from tidemill.api.durations import format_time, parse_time, seconds
-from tidemill.contract.names import ANNOTATION_DIGEST, API_VERSION
+from tidemill.api.durations import format_time, parse_time
+from tidemill.contract.names import ANNOTATION_DIGEST
 from tidemill.kube.apply import complete
 from tidemill.reconcile.deployment import reconcile_deployment
 from tidemill.reconcile.driftpolicy import reconcile_driftpolicy
@@ -244,63 +244,3 @@ def apply(api: FakeApi, manifest: Raw) -> Raw:
         meta["generation"] += 1
     kept = {k: v for k, v in live.items() if k == "status"}
     return api._store("apply", key, {**wanted, **kept, "metadata": meta})
-
-
-def pool(name: str = "cpu", **spec: Any) -> Raw:
-    """A ServingPool."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "ServingPool",
-        "metadata": {"name": name},
-        "spec": {"replicas": 2, **spec},
-    }
-
-
-def deployment(name: str = "delays", **spec: Any) -> Raw:
-    """An online Deployment that follows Production."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {"name": "delay", "stage": "Production"},
-            "mode": "Online",
-            "online": {"pool": "cpu", "replicas": 2, "variant": "int8"},
-            **spec,
-        },
-    }
-
-
-def policy(name: str = "watch", *, retrain: Raw | None = None, **spec: Any) -> Raw:
-    """A DriftPolicy that retrains."""
-    action = {
-        "type": "Retrain",
-        "retrain": {
-            "template": "first",
-            "base": "flights",
-            "labels": {"s3": {"uri": "s3://labels/late/"}},
-            "minLabelledRows": 1,
-            "gate": {"metric": "mae", "minImprovement": -1.0, "windowRows": 10},
-            **(retrain or {}),
-        },
-    }
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "DriftPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "deployment": "delays",
-            "interval": "1m",
-            "window": "10m",
-            "forConsecutive": 2,
-            "cooldown": "10m",
-            "maxRunsPerDay": 3,
-            "action": action,
-            **spec,
-        },
-    }
-
-
-def cooldown_of(obj: Raw) -> int:
-    """A policy's cooldown in seconds."""
-    return seconds(obj["spec"]["cooldown"])

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from tests.property.fake_api import Raw, controller_uid
-from tests.property.loop_cluster import LoopCluster, cooldown_of
+from tests.property.loop_cluster import LoopCluster
 
-from tidemill.api.durations import parse_time
+from tidemill.api.durations import parse_time, seconds
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.build.endpointslice import ANNOTATION_ENDPOINTS
 from tidemill.build.retraining import LABEL_ATTEMPT
@@ -74,7 +74,7 @@ def _check_attempts(before: Raw, after: Raw) -> None:
     assert len(day) <= spec["maxRunsPerDay"], "never more than maxRunsPerDay"
     for earlier in known[1:]:
         pause = (begun - parse_time(earlier["finishedAt"])).total_seconds()
-        assert pause >= cooldown_of(after), "never within the cooldown"
+        assert pause >= seconds(after["spec"]["cooldown"]), "never within the cooldown"
     assert not spec.get("suspend"), "never while suspended"
 
 

@@ -63,3 +63,58 @@ def version(model: str, number: int, *, digest: str = "a", **spec: Any) -> Raw:
             **spec,
         },
     }
+
+
+def pool(name: str = "cpu", **spec: Any) -> Raw:
+    """A ServingPool."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ServingPool",
+        "metadata": {"name": name},
+        "spec": {"replicas": 2, **spec},
+    }
+
+
+def deployment(name: str = "delays", **spec: Any) -> Raw:
+    """An online Deployment that follows Production."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"name": "delay", "stage": "Production"},
+            "mode": "Online",
+            "online": {"pool": "cpu", "replicas": 2, "variant": "int8"},
+            **spec,
+        },
+    }
+
+
+def policy(name: str = "watch", *, retrain: Raw | None = None, **spec: Any) -> Raw:
+    """A DriftPolicy that retrains."""
+    action = {
+        "type": "Retrain",
+        "retrain": {
+            "template": "first",
+            "base": "flights",
+            "labels": {"s3": {"uri": "s3://labels/late/"}},
+            "minLabelledRows": 1,
+            "gate": {"metric": "mae", "minImprovement": -1.0, "windowRows": 10},
+            **(retrain or {}),
+        },
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DriftPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "deployment": "delays",
+            "interval": "1m",
+            "window": "10m",
+            "forConsecutive": 2,
+            "cooldown": "10m",
+            "maxRunsPerDay": 3,
+            "action": action,
+            **spec,
+        },
+    }

@@ -6,7 +6,7 @@ import pytest
 from tests.property import fake_jobs, manifests
 from tests.property.fake_api import Raw
 from tests.property.fake_cluster import NAMESPACE
-from tests.property.loop_cluster import LoopCluster, deployment, policy, pool
+from tests.property.loop_cluster import LoopCluster
 
 from tidemill.reconcile.plan import Key
 
@@ -30,9 +30,9 @@ def served(**retrain: object) -> LoopCluster:
     cluster = LoopCluster()
     cluster.create(manifests.dataset())
     cluster.create(manifests.run("first", template={"stage": "Production"}))
-    cluster.create(pool())
-    cluster.create(deployment())
-    cluster.create(policy(retrain=retrain))
+    cluster.create(manifests.pool())
+    cluster.create(manifests.deployment())
+    cluster.create(manifests.policy(retrain=retrain))
     cluster.settle()
     return cluster
 
@@ -204,7 +204,7 @@ def test_a_new_policy_of_the_same_name_counts_from_one_again() -> None:
     cluster.api.delete(Key(kind="DriftPolicy", namespace=NAMESPACE, name="watch"))
     cluster.settle()
     cluster.season = 2
-    cluster.create(policy())
+    cluster.create(manifests.policy())
     cluster.settle(patience=600)
     (attempt,) = cluster.status("DriftPolicy", "watch")["attempts"]
     assert (attempt["number"], attempt["phase"], attempt["challenger"]["name"]) == (1, "Promoted", "delay-v3")

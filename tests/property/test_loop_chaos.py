@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.property import fake_jobs, manifests
 from tests.property.fake_api import NotFound, key_of
 from tests.property.fake_cluster import NAMESPACE, Killed
-from tests.property.loop_cluster import LoopCluster, Prometheus, deployment, policy, pool
+from tests.property.loop_cluster import LoopCluster, Prometheus
 from tests.property.loop_invariants import check_cluster, check_rest, check_status_write
 
 from tidemill.reconcile.plan import Key
@@ -31,10 +31,10 @@ class LoopChaos(RuleBasedStateMachine):
         self.cluster = LoopCluster()
         self.cluster.create(manifests.dataset())
         self.cluster.create(manifests.run("first", template={"stage": "Production"}))
-        self.cluster.create(pool())
-        self.cluster.create(deployment())
+        self.cluster.create(manifests.pool())
+        self.cluster.create(manifests.deployment())
         gate = {"metric": "mae", "minImprovement": improvement, "windowRows": 10}
-        self.cluster.create(policy(retrain={"approval": approval, "gate": gate}))
+        self.cluster.create(manifests.policy(retrain={"approval": approval, "gate": gate}))
         self.cluster.settle()
         self.cluster.api.on_status.append(check_status_write)
         # Whatever happens, it happens in some phase of a retraining: the first of them begins in the third minute.
