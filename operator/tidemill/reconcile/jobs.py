@@ -191,6 +191,9 @@ def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome
     if spec.get("suspend"):
         return Outcome(phase="Suspended", reason=Reason.SUSPENDED, message=f"Job {name} is suspended")
     pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") in ("Pending", "Running", None))
+    if pod is None and newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Succeeded"):
+        # The Job controller has not yet counted it: the Job's condition follows.
+        return Outcome(phase="Running", reason=Reason.RUNNING, message=f"Job {name} is done, its result is being read")
     if pod is None:
         failed = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
         if failed is not None:

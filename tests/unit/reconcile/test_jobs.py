@@ -181,6 +181,12 @@ def test_a_job_without_a_pod_gets_a_hint_after_a_while() -> None:
     assert "kubectl describe job j" in read(job()).message
 
 
+def test_a_pod_that_ended_well_before_its_job_says_so_is_no_missing_pod() -> None:
+    outcome = read(job(), pod("Succeeded", ended(0, GOOD.to_json())), now=NOW + timedelta(minutes=5))
+    assert (outcome.phase, outcome.warning) == ("Running", None)
+    assert "is done" in outcome.message
+
+
 def test_a_running_pod_and_a_suspended_job() -> None:
     assert read(job(), pod("Running", {"running": {}})).pod == "p0"
     assert read(job(suspend=True)).phase == "Suspended"
