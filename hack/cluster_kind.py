@@ -44,6 +44,10 @@ def main(verb: str, name: str, folder: Path, arguments: list[str]) -> int:
             )
         case "load":
             load(cluster, name, arguments)
+        case "sigkill":
+            container = arguments[0].removeprefix("containerd://")
+            ctr = ["ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container]
+            subprocess.run(["docker", "exec", f"{name}-control-plane", *ctr], check=True)
         case "status":
             cluster.ensure_kind()
             clusters = subprocess.check_output([cluster.kind_path, "get", "clusters"], text=True).split()

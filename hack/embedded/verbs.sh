@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The other verbs of the embedded cluster: load, down, status.
+# The other verbs of the embedded cluster: load, sigkill, down, status.
 
 load() { # IMAGE.tar…  or the names of images that `hack/images` built (none: all of them)
   alive > /dev/null || die "not up: run 'hack/cluster up' first"
@@ -55,6 +55,12 @@ down() { # ends the node: its processes, mounts and links are in its namespaces 
   if grep -q " $dir/" /proc/self/mountinfo; then die "something is still mounted under $dir"; fi
   rm -rf --one-file-system "$state"
   rm -f "$dir/pid" "$dir/kubeconfig" "$dir/network" "$dir/programs"
+}
+
+sigkill() { # container's id, as its pod's status has it  -- like the kernel's out-of-memory killer: no warning, no farewell
+  [ $# = 1 ] || die "sigkill takes one container's id"
+  alive > /dev/null || die "not up: run 'hack/cluster up' first"
+  ctr -a "$sock" -n k8s.io tasks kill --signal SIGKILL "${1#containerd://}"
 }
 
 status() {

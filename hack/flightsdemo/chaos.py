@@ -6,12 +6,18 @@ import random
 import threading
 
 from flightsdemo import kubectl
-from flightsdemo.install import SYSTEM
+from flightsdemo.install import SYSTEM, sigkill
 from flightsdemo.terminal import say
+
+OPERATOR = "app.kubernetes.io/component=operator"
 
 
 class OperatorKiller(threading.Thread):
-    """Deletes the operator's pods without grace, `times` times, `least` to `most` seconds apart."""
+    """Kills the operator's process `times` times, `least` to `most` seconds apart.
+
+    The pod is deleted after its process is dead: a container restarted in place waits longer after each kill, up to five
+    minutes, and the demo would soon be over without an operator to kill.
+    """
 
     def __init__(self, times: int, *, least: float, most: float, seed: int) -> None:
         super().__init__(daemon=True)
@@ -23,16 +29,12 @@ class OperatorKiller(threading.Thread):
     def run(self) -> None:
         """Until all kills are done or `stop` is called."""
         while self.killed < self._times and not self._over.wait(self._random.uniform(self._least, self._most)):
-            kubectl.run(
-                "delete",
-                "pod",
-                "-n",
-                SYSTEM,
-                "-l",
-                "app.kubernetes.io/component=operator",
-                "--grace-period=0",
-                "--force",
-            )
+            running = [c for pod in kubectl.listed("pod", SYSTEM, OPERATOR) for c in _running(pod)]
+            if not running:
+                continue  # it has not yet come back from the last time
+            for container in running:
+                sigkill(container)
+            kubectl.run("delete", "pod", "-n", SYSTEM, "-l", OPERATOR, "--grace-period=0", "--force")
             self.killed += 1
             say(f"killed the operator, {self.killed} of {self._times}")
 
@@ -40,3 +42,9 @@ class OperatorKiller(threading.Thread):
         """Kill no more."""
         self._over.set()
         self.join()
+
+
+def _running(pod: kubectl.Object) -> list[str]:
+    """The ids of the pod's running containers."""
+    states = pod.get("status", {}).get("containerStatuses", ())
+    return [state["containerID"] for state in states if "running" in state.get("state", {})]

@@ -43,6 +43,11 @@ def cluster() -> None:
             os.environ[name] = os.path.expandvars(value.strip("\"'"))
 
 
+def sigkill(container: str) -> None:
+    """Kill a container's process. Raises DemoError on a cluster whose processes cannot be reached."""
+    _hack("cluster", "sigkill", container)
+
+
 def image(name: str) -> str:
     """The full name of a built image."""
     return _hack("images", "reference", name).strip()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from flightsdemo.terminal import Step
 
 NAMESPACE = "flights"
+Object = dict[str, Any]
 
 
 class DemoError(Exception):
