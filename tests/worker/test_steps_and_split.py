@@ -221,6 +221,18 @@ def test_split_by_time_never_trains_on_the_future(
     assert not times["validation"] or max(times["validation"]) <= min(times["test"])
 
 
+def test_validation_rows_may_be_any_so_that_the_newest_are_learnt_from(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = [{"k": "a", "x": i, "y": i / 3} for i in range(2000)]
+    wish = {"byTime": {"column": "x", "validation": 0.1, "validationRows": "Random", "testRows": 200}}
+    found = divide(connection, rows, wish)
+    times = {name: [r["x"] for r in found if r[SPLIT] == name] for name in ("train", "validation", "test")}
+    assert times["test"] == list(range(1800, 2000))
+    assert 140 < len(times["validation"]) < 220
+    assert min(times["validation"]) < 100, "from the whole time before"
+    assert max(times["train"]) >= 1790, "only the rows of the test split are kept from training"
+    assert divide(connection, rows[::-1], wish) == found, "whatever the order in which rows arrive"
+
+
 def test_shares_are_about_right_and_depend_on_the_seed(connection: duckdb.DuckDBPyConnection) -> None:
     rows = [{"k": "a", "x": i, "y": i / 3} for i in range(5000)]
     found = {

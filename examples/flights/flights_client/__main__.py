@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="flights_client", description=__doc__)
     parser.add_argument("month", type=int, choices=range(1, 13), metavar="MONTH", help="month of 2013, 1 to 12")
     parser.add_argument("--rows", type=int, default=3000, help="flights of the month to replay")
-    parser.add_argument("--chunk", type=int, default=500, help="flights after which labels of the chunk before arrive")
+    parser.add_argument("--chunk", type=int, default=250, help="flights after which labels of the chunk before arrive")
     parser.add_argument("--seconds", type=float, default=25.0, help="how long the month takes")
     parser.add_argument("--seed", type=int, default=1, help="chooses the flights")
     parser.add_argument("--deployment", default="flights", help="the Deployment, which is also its Service's name")

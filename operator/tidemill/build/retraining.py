@@ -56,7 +56,15 @@ def retraining_dataset(
                     "rowCount": {"min": base_rows + window + retrain.min_labelled_rows},
                 }
             ],
-            "split": {"byTime": {"column": COLUMN_TIME, "validation": VALIDATION_SHARE, "testRows": window}},
+            "split": {
+                "byTime": {
+                    "column": COLUMN_TIME,
+                    "validation": VALIDATION_SHARE,
+                    # what is newest is what the challenger must learn: only the rows that judge it are kept from it
+                    "validationRows": "Random",
+                    "testRows": window,
+                }
+            },
             "resources": retrain.resources.model_dump(mode="json", by_alias=True, exclude_none=True),
             "job": retrain.job.model_dump(mode="json", by_alias=True, exclude_none=True),
         },

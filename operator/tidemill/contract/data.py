@@ -195,7 +195,7 @@ class RandomSplit(Document):
 
 
 class TimeSplit(Document):
-    """The newest rows are the test split, those before it the validation split. Rows without a time count as oldest."""
+    """The newest rows are the test split, others the validation split. Rows without a time count as oldest."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -207,6 +207,8 @@ class TimeSplit(Document):
     """The column that holds each row's time."""
     validation: Fraction = 0.1
     """Share of the rows that are not in the test split."""
+    validation_rows: Literal["Newest", "Random"] = "Newest"
+    """Which of them: the newest, or any (by a hash of the row), so that the newest can be learnt from."""
     test: Fraction | None = None
     """Share of all rows (0.1 when neither test nor testRows is set)."""
     test_rows: int | None = Field(default=None, ge=1)

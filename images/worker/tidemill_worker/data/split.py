@@ -36,15 +36,19 @@ def split(connection: duckdb.DuckDBPyConnection, table: str, target: str, wish: 
 
 
 def _random(wish: RandomSplit, kinds: dict[str, str]) -> str:
-    """A number in [0, 1) from the MD5 of the row's text: equal on every machine and for every version of DuckDB."""
     if wish.validation + wish.test >= 1:
         raise InvalidSpec("spec.split.random: validation + test must stay below 1", field="spec.split.random")
-    parts = ", ".join(f"coalesce(CAST({quote(name)} AS VARCHAR), chr(30))" for name in kinds)
-    number = f"('0x' || substr(md5(concat_ws(chr(31), '{wish.seed}', {parts})), 1, 13))::BIGINT / {_BUCKETS}.0"
+    number = _number(wish.seed, kinds)
     return (
         f"CASE WHEN {number} < {wish.test!r} THEN 'test' "
         f"WHEN {number} < {wish.test + wish.validation!r} THEN 'validation' ELSE 'train' END"
     )
+
+
+def _number(seed: int, kinds: dict[str, str]) -> str:
+    """A number in [0, 1) from the MD5 of the row's text: equal on every machine and for every version of DuckDB."""
+    parts = ", ".join(f"coalesce(CAST({quote(name)} AS VARCHAR), chr(30))" for name in kinds)
+    return f"('0x' || substr(md5(concat_ws(chr(31), '{seed}', {parts})), 1, 13))::BIGINT / {_BUCKETS}.0"
 
 
 def _by_time(
@@ -70,10 +74,9 @@ def _by_time(
         raise InvalidSpec(
             f"{field}.testRows: {test} test rows leave nothing of {total} rows to train on", field=f"{field}.testRows"
         )
-    validation = round((total - test) * wish.validation)
     order = f"{quote(wish.column)} ASC NULLS FIRST, {everything}"
-    assignment = (
-        f"CASE WHEN {ORDER} > {total - test} THEN 'test' "
-        f"WHEN {ORDER} > {total - test - validation} THEN 'validation' ELSE 'train' END"
-    )
-    return order, assignment
+    if wish.validation_rows == "Random":
+        validated = f"{_number(0, kinds)} < {wish.validation!r}"
+    else:
+        validated = f"{ORDER} > {total - test - round((total - test) * wish.validation)}"
+    return order, f"CASE WHEN {ORDER} > {total - test} THEN 'test' WHEN {validated} THEN 'validation' ELSE 'train' END"
