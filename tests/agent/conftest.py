@@ -104,7 +104,7 @@ def make_pod(
     credentials = {k: v for k, v in seaweed.environment().items() if k.startswith("AWS_")}
     with ExitStack() as stack:
 
-        def make(api: Api, *, tap: bool = True, **settings: str) -> Pod:
+        def make(api: Api, *, tap: bool = True, trace: bool = False, **settings: str) -> Pod:
             suffix = secrets.token_hex(4)
             connection = from_kubeconfig(api.kubeconfig)
             if api.double is None:
@@ -122,6 +122,7 @@ def make_pod(
                 kubeconfig=api.kubeconfig,
                 settings={**credentials, **settings},
                 tap=tap,
+                trace=trace,
             )
             return stack.enter_context(pod)
 

@@ -18,6 +18,8 @@ from tests.agent.gate import Gate
 from tests.agent.placing import Placing, eventually
 from tests.serving.triton import ROOT, Triton, TritonError, free_port
 
+from tidemill.contract.names import TRACE_FILE
+
 BUCKET = "tidemill"
 START_SECONDS = 180.0
 """A process that imports boto3 and pyarrow takes a second, and many on a busy machine."""
@@ -36,6 +38,7 @@ class Pod:
         kubeconfig: Path,
         settings: dict[str, str],
         tap: bool = True,
+        trace: bool = False,
     ) -> None:
         self.placing, self.store = placing, store
         self.tap = folder / "tap"
@@ -44,12 +47,17 @@ class Pod:
         self.triton = Triton(
             library,
             environment={"TIDEMILL_TAP_DIR": str(self.tap)} if tap else {},
-            arguments=["--strict-readiness=false"],
+            arguments=["--strict-readiness=false", *(self._trace_arguments() if trace else [])],
             autocomplete=False,
         )
+        self._module = "tests.agent.tracing_agent" if trace else "tidemill_agent"
         self.door = Gate(0)
         self.port = free_port()
         self.agent: subprocess.Popen[bytes] | None = None
+
+    def _trace_arguments(self) -> list[str]:
+        """What the pool's builder gives a server of NVIDIA's image."""
+        return ["--trace-config=mode=triton", f"--trace-config=triton,file={self.tap / TRACE_FILE}"]
 
     def __enter__(self) -> Self:
         try:
@@ -82,7 +90,7 @@ class Pod:
         """Start the agent and wait until it is ready."""
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "images" / "serving")]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "images" / "serving"), str(ROOT)]),
             "KUBECONFIG": str(self._kubeconfig),
             "TIDEMILL_NAMESPACE": self.placing.namespace,
             "TIDEMILL_POD": self.placing.pod,
@@ -100,7 +108,7 @@ class Pod:
         }
         with (self._folder / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
-                [sys.executable, "-m", "tidemill_agent"], env=environment, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", self._module], env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         if ready:
             eventually("the agent is ready", lambda: self.http("/readyz")[0] == 200, seconds=START_SECONDS)

@@ -219,8 +219,9 @@ def test_a_server_without_a_tap_says_so(make_pod: Callable[..., Pod], api: Api, 
         return [c for c in pod.placing.status(name).get("conditions", ()) if c["type"] == "Sampling"]
 
     (condition,) = eventually("the condition is there", lambda: sampling(asked))
-    assert (condition["status"], condition["reason"]) == ("False", "NotSupported")
-    assert "no tap" in condition["message"]
+    assert (condition["status"], condition["reason"]) == ("False", "ServerTooOld")
+    for part in ("2.51.0", "2.58", "image", "runtime CPU"):
+        assert part in condition["message"]
     assert pod.placing.reached(asked, "Loaded", version=1)
     assert pod.placing.reached(unasked, "Loaded", version=1)
     assert sampling(unasked) == []

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.agent.models import baseline, signature
 
 from tidemill.contract.model import Baseline, FeatureBaseline
+from tidemill.contract.reasons import Reason
 from tidemill_agent.counters import KEEP_SECONDS, Counters
-from tidemill_agent.status import MESSAGE_LIMIT, Report, status_of
+from tidemill_agent.status import MESSAGE_LIMIT, NoSampling, Report, status_of
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
@@ -34,7 +35,7 @@ def test_a_long_message_is_cut() -> None:
 
 
 def test_a_server_without_a_tap_is_not_passed_over_in_silence() -> None:
-    condition = status(Report(state="Loaded", no_sampling="no tap"))["conditions"][1]
+    condition = status(Report(state="Loaded", no_sampling=NoSampling(Reason.NOT_SUPPORTED, "no tap")))["conditions"][1]
     assert (condition["type"], condition["status"], condition["message"]) == ("Sampling", "False", "no tap")
 
 

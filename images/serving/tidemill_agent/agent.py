@@ -25,6 +25,8 @@ from tidemill_agent.sampling import Sampling
 from tidemill_agent.selfmetrics import registry
 from tidemill_agent.status import Publisher
 from tidemill_agent.store import Store
+from tidemill_agent.trace import MINIMUM_VERSION, Trace
+from tidemill_agent.trace_spool import TraceSpool
 from tidemill_agent.triton import Triton
 
 STALE_SECONDS = 120.0
@@ -34,7 +36,14 @@ STALE_SECONDS = 120.0
 class Agent:
     """One agent, for one pod."""
 
-    def __init__(self, environment: Environment, client: Client, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        client: Client,
+        session: aiohttp.ClientSession,
+        *,
+        minimum_for_trace: tuple[int, ...] = MINIMUM_VERSION,
+    ) -> None:
         env = environment
         self._environment = env
         self._started = time.monotonic()
@@ -57,6 +66,7 @@ class Agent:
         self.reconciler = Reconciler(
             placements=self.placements, loader=loader, publisher=self.publisher, settled=self._settled
         )
+        trace = Trace(triton, env.tap_dir, minimum=minimum_for_trace)
         self.monitor = Monitor(
             triton=triton,
             placements=self.placements,
@@ -66,10 +76,11 @@ class Agent:
             cache=cache,
             pod_uid=env.pod_uid,
             tap_available=lambda: self._dropped.available,
+            trace=trace,
         )
-        self.sampling = Sampling(
-            consumer=Consumer(env.tap_dir, self._counters, self._log), inference_log=self._log, store=store
-        )
+        spool = TraceSpool(env.tap_dir, env.tap_max_bytes, batched=trace.batched, dropped=self._dropped.add)
+        consumer = Consumer(env.tap_dir, self._counters, self._log, spool)
+        self.sampling = Sampling(consumer=consumer, inference_log=self._log, store=store)
         self._control = Control(env.tap_dir)
         self._registry = registry(self.reconciler, self.monitor, self.publisher, self._log)
 

@@ -1,14 +1,19 @@
-"""Reads the tap's segments: counts every value once, and hands the rows to the inference log."""
+"""Reads what the server sampled, the backend's segments and the files of Triton's trace alike.
+
+It counts every value once, and hands the rows to the inference log.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidemill_agent import log
 from tidemill_agent.counters import Counters
 from tidemill_agent.inferencelog import InferenceLog, Segment
-from tidemill_agent.tap import TapFormatError, read_batches, segments
+from tidemill_agent.tap import Batch, TapFormatError, read_batches, segments
+from tidemill_agent.trace_spool import TraceSpool
 
 SEGMENTS_AT_ONCE = 16
 
@@ -20,6 +25,7 @@ class Consumer:
     tap_dir: Path
     counters: Counters
     inference_log: InferenceLog
+    trace: TraceSpool
     unreadable: int = 0
     _seen: dict[Path, Segment] = field(default_factory=dict)
 
@@ -27,17 +33,19 @@ class Consumer:
         """Read new segments, at most a few; says whether there may be more."""
         # A file that was stored and removed is forgotten: a restarted server may use its name again.
         self._seen = {path: segment for path, segment in self._seen.items() if segment.waiting > 0}
-        fresh = [path for path in segments(self.tap_dir) if path not in self._seen]
-        for path in fresh[:SEGMENTS_AT_ONCE]:
-            self._read(path, now)
+        sources = [(path, read_batches) for path in segments(self.tap_dir)]
+        sources += [(path, self.trace.read) for path in self.trace.files()]
+        fresh = [(path, read) for path, read in sources if path not in self._seen]
+        for path, read in fresh[:SEGMENTS_AT_ONCE]:
+            self._read(path, read, now)
         return len(fresh) > SEGMENTS_AT_ONCE
 
-    def _read(self, path: Path, now: float) -> None:
+    def _read(self, path: Path, read: Callable[[Path], list[Batch]], now: float) -> None:
         segment = self._seen[path] = Segment(path)
         try:
-            batches = read_batches(path)
+            batches = read(path)
         except (TapFormatError, ValueError) as error:
-            log.warn("a segment of the tap is not readable and is removed", segment=path.name, reason=str(error))
+            log.warn("a file of samples is not readable and is removed", file=path.name, reason=str(error))
             self.unreadable += 1
             batches = []
         for batch in batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,26 +43,35 @@ class DroppedSamples:
     tap_dir: Path
     _totals: dict[str, int] = field(default_factory=dict)
     _last: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def available(self) -> bool:
         """Whether the server has a tap at all: it writes its counters from the first model's load on."""
         return (self.tap_dir / STATS_FILE).exists()
 
+    def add(self, deployment: str, count: int) -> None:
+        """Samples that were lost on this side."""
+        with self._lock:
+            self._totals[deployment] = self._totals.get(deployment, 0) + count
+
     def render(self) -> str:
         """The counter as text."""
-        self._update()
+        with self._lock:
+            self._update()
+            totals = sorted(self._totals.items())
         lines = [header(metrics.DROPPED_SAMPLES_TOTAL, "counter", "Sampled requests that the tap dropped.")]
-        for deployment, total in sorted(self._totals.items()):
+        for deployment, total in totals:
             labels = {metrics.LABEL_NAMESPACE: self.namespace, metrics.LABEL_DEPLOYMENT: deployment}
             lines.append(f"{series(metrics.DROPPED_SAMPLES_TOTAL, labels)}{total}\n")
         return "".join(lines)
 
     def retain(self, deployments: Mapping[str, object]) -> None:
         """Forget deployments that are no longer placed here."""
-        for gone in set(self._totals) - set(deployments):
-            del self._totals[gone]
-            self._last.pop(gone, None)
+        with self._lock:
+            for gone in set(self._totals) - set(deployments):
+                del self._totals[gone]
+                self._last.pop(gone, None)
 
     def _update(self) -> None:
         try:

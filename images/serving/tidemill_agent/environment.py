@@ -36,6 +36,8 @@ class Environment:
     models_dir: Path
     """Triton's model repository; the artifact cache lies in it too, hidden, so that files can be linked."""
     tap_dir: Path
+    tap_max_bytes: int
+    """Disk for files of Triton's trace that are not consumed yet."""
     triton_url: str
     port: int
     flush_rows: int
@@ -73,6 +75,7 @@ class Environment:
             region=variables.get(names.ENV_STORE_REGION) or "us-east-1",
             models_dir=Path(variables.get(ENV_MODELS_DIR) or "/models"),
             tap_dir=Path(variables.get(names.ENV_TAP_DIR) or "/tap"),
+            tap_max_bytes=int(number(names.ENV_TAP_MAX_BYTES, 256 << 20)),
             triton_url=variables.get(ENV_TRITON_URL) or f"http://127.0.0.1:{names.TRITON_HTTP_PORT}",
             port=int(number(ENV_AGENT_PORT, names.AGENT_PORT)),
             flush_rows=int(number(ENV_FLUSH_ROWS, 5000)),

@@ -21,6 +21,7 @@ from tidemill_agent.placements import Placements
 from tidemill_agent.probe import probe
 from tidemill_agent.reconciler import Held, Reconciler
 from tidemill_agent.repository import Repository
+from tidemill_agent.trace import Trace, Wanted
 from tidemill_agent.triton import IndexEntry, Triton
 
 TICK_SECONDS = 1.0
@@ -29,10 +30,6 @@ FULL_LOOK_SECONDS = 60.0
 FAILURES_SECONDS = 30.0
 TAP_SECONDS = 10.0
 """The tap writes its counters within a second of the first load; a server without them by then has none."""
-NO_TAP = (
-    "sampling is not available on this server: its onnxruntime backend has no tap, so nothing is logged and no drift is "
-    "measured here; use a pool with runtime CPU, or set sampling to 0"
-)
 
 
 class Monitor:
@@ -49,10 +46,11 @@ class Monitor:
         cache: ArtifactCache,
         pod_uid: str,
         tap_available: Callable[[], bool],
+        trace: Trace,
     ) -> None:
         self._triton, self._placements, self._reconciler = triton, placements, reconciler
         self._loader, self._repository, self._cache = loader, repository, cache
-        self._pod_uid, self._tap_available = pod_uid, tap_available
+        self._pod_uid, self._tap_available, self._trace = pod_uid, tap_available, trace
         self._up = False
         self._unsettled: set[str] | None = None
         """Deployments placed here when Triton came up whose first pass is not over; None before that."""
@@ -102,6 +100,7 @@ class Monitor:
             self._failures_at = now + FAILURES_SECONDS
             await self._check_failing()
         self._check_tap(now)
+        await self._trace.apply(self._traced(), now)
 
     async def _still_loaded(self) -> bool:
         held = [(name, h) for name, h in self._reconciler.held.items() if not self._reconciler.active(name)]
@@ -116,6 +115,7 @@ class Monitor:
         before = {name: item for name, item in held.items() if not self._reconciler.active(name)}
         ready = {(e.name, e.version): e for e in await self._triton.index() if e.state == "READY"}
         if fresh:
+            await self._trace.inspect()
             await asyncio.to_thread(self._repository.retain, {name for name, _ in ready})
         for name, item in before.items():
             # What a pass has changed meanwhile is newer than the index.
@@ -188,7 +188,17 @@ class Monitor:
             self._loaded_since = now
         if self._loaded_since is None or (now - self._loaded_since < TAP_SECONDS and not self._tap_available()):
             return
-        reason = "" if self._tap_available() else NO_TAP
-        if reason != self._reconciler.no_tap:
-            self._reconciler.no_tap = reason
+        found = self._tap_available(), self._trace.problem
+        if found != (self._reconciler.own_tap, self._reconciler.no_trace):
+            self._reconciler.own_tap, self._reconciler.no_trace = found
             self._reconciler.enqueue_all()
+
+    def _traced(self) -> dict[str, Wanted]:
+        """The loaded models that only Triton's trace can sample."""
+        found = {}
+        for name, held in self._reconciler.held.items():
+            placement = next(iter(self._placements.of(name)), None)
+            if placement is not None and self._reconciler.traced(held) and not self._reconciler.active(name):
+                percent = placement.resource.spec.sampling_percent
+                found[name] = Wanted(version=held.served.version, percent=percent)
+        return found

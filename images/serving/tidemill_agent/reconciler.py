@@ -19,7 +19,7 @@ from tidemill_agent import log
 from tidemill_agent.errors import AgentError, LoadError, TritonUnavailable
 from tidemill_agent.loader import Loader
 from tidemill_agent.placements import Placement, Placements
-from tidemill_agent.status import Publisher, Report
+from tidemill_agent.status import NoSampling, Publisher, Report
 
 LOADS_AT_ONCE = 4
 QUIET_SECONDS = 0.5
@@ -37,7 +37,7 @@ class Held:
 
     served: ServedVersion
     sampled: bool
-    """Whether the backend that runs it has a tap."""
+    """Whether the backend that runs it may have a tap."""
     counted: bool
     """Whether its values are counted: not yet when an earlier process of this pod loaded it."""
 
@@ -66,8 +66,10 @@ class Reconciler:
         self._placements, self._loader, self._publisher = placements, loader, publisher
         self._settled = settled
         self.held: dict[str, Held] = {}
-        self.no_tap = ""
-        """Why this server cannot sample; empty when it can, or while that is not known yet."""
+        self.own_tap: bool | None = None
+        """Whether the server's onnxruntime backend has a tap; None while that is not known yet."""
+        self.no_trace: NoSampling | None = None
+        """Why this server's models without a tap cannot be traced either."""
         self.loads = 0
         self.load_failures = 0
         self._failures: dict[str, Failure] = {}
@@ -97,6 +99,10 @@ class Reconciler:
     def busy(self, deployment: str) -> bool:
         """Whether a pass over the deployment runs or waits."""
         return deployment in self._active or deployment in self._queue
+
+    def traced(self, held: Held) -> bool:
+        """Whether only Triton's trace can sample a model."""
+        return not held.sampled or self.own_tap is False
 
     async def run(self) -> None:
         """Work through the queue for ever."""
@@ -233,8 +239,7 @@ class Reconciler:
         if report.serving is None and held is not None:
             report = replace(report, serving=held.served)
         if placement.resource.spec.sampling_percent > 0 and held is not None:
-            reason = self.no_tap if held.sampled else "only the onnxruntime backend has a sampling tap"
-            report = replace(report, no_sampling=reason)
+            report = replace(report, no_sampling=self.no_trace if self.traced(held) else None)
         self._publisher.publish(placement, report, delay=delay)
 
     def _retry_after(self, deployment: str, seconds: float) -> None:

@@ -20,7 +20,6 @@ from tidemill_agent import log
 from tidemill_agent.placements import TYPE, Placement, Placements
 
 READY, SAMPLING = "Ready", "Sampling"
-NO_TAP = "NotSupported"
 MESSAGE_LIMIT = 1024
 AT_ONCE = 8
 MAX_BACKOFF = 30.0
@@ -33,6 +32,14 @@ _REASONS: dict[PlacementState, Reason] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class NoSampling:
+    """Why a model is not sampled."""
+
+    reason: Reason
+    message: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What the agent has to say about a placement."""
@@ -41,7 +48,7 @@ class Report:
     message: str = ""
     serving: ServedVersion | None = None
     attempts: int = 0
-    no_sampling: str = ""
+    no_sampling: NoSampling | None = None
     """Why the model is not sampled although the spec asks for it."""
 
 
@@ -69,7 +76,7 @@ def status_of(
 
     conditions = [condition(READY, report.state == "Loaded", _REASONS[report.state], message)]
     if report.no_sampling:
-        conditions.append(condition(SAMPLING, False, NO_TAP, report.no_sampling))
+        conditions.append(condition(SAMPLING, False, report.no_sampling.reason, report.no_sampling.message))
     status = ModelPlacementStatus(
         observed_generation=generation,
         conditions=tuple(conditions),

@@ -94,6 +94,30 @@ class Triton:
         found: dict[str, Any] = orjson.loads(body)
         return found
 
+    async def trace_setting(self) -> dict[str, Any]:
+        """The server's own trace settings."""
+        body, _ = await self._call("GET", "/v2/trace/setting", timeout=QUICK)
+        found: dict[str, Any] = orjson.loads(body)
+        return found
+
+    async def trace(self, name: str, *, rate: int, log_frequency: int) -> None:
+        """Trace every `rate`-th request of a model with its tensors, or none; what was traced before is written out."""
+        settings = {
+            "trace_level": ["TIMESTAMPS", "TENSORS"] if rate else ["OFF"],
+            "trace_rate": str(max(rate, 1)),
+            "trace_count": "-1",
+            "log_frequency": str(log_frequency),
+        }
+        await self._call("POST", f"/v2/models/{name}/trace/setting", timeout=QUICK, data=orjson.dumps(settings))
+
+    async def requests(self) -> dict[str, int]:
+        """Answered inferences by model, over its loaded versions, since each was loaded."""
+        body, _ = await self._call("GET", "/v2/models/stats", timeout=SLOW)
+        found: dict[str, int] = {}
+        for entry in orjson.loads(body)["model_stats"]:
+            found[entry["name"]] = found.get(entry["name"], 0) + int(entry["inference_stats"]["success"]["count"])
+        return found
+
     async def failures(self) -> dict[tuple[str, str], int]:
         """Failed inferences by model and version, since each was loaded."""
         body, _ = await self._call("GET", "/v2/models/stats", timeout=SLOW)

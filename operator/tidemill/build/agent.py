@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.api.v1alpha1.servingpool import ServingPool
 from tidemill.build.pod import container_security
 from tidemill.build.settings import BuildSettings
-from tidemill.build.triton import MODELS_DIR, SHM_DIR, TAP_DIR
+from tidemill.build.triton import MODELS_DIR, SHM_DIR, TAP_DIR, quantity_bytes
 from tidemill.contract.names import (
     AGENT_PORT,
     ENV_NAMESPACE,
@@ -18,6 +18,7 @@ from tidemill.contract.names import (
     ENV_STORE_ENDPOINT,
     ENV_STORE_REGION,
     ENV_TAP_DIR,
+    ENV_TAP_MAX_BYTES,
 )
 
 Manifest = dict[str, Any]
@@ -36,6 +37,7 @@ def agent_container(pool: ServingPool, settings: BuildSettings) -> Manifest:
     plain = {
         ENV_POOL: pool.metadata.name,
         ENV_TAP_DIR: TAP_DIR,
+        ENV_TAP_MAX_BYTES: str(quantity_bytes(pool.spec.tap.segment_limit)),
         ENV_FLUSH_ROWS: str(pool.spec.tap.flush_rows),
         ENV_FLUSH_SECONDS: str(pool.spec.tap.flush_seconds),
         ENV_STORE_BUCKET: settings.store.bucket,

@@ -8,7 +8,14 @@ from typing import Any
 from tidemill.api.v1alpha1.servingpool import ServingPool
 from tidemill.build.pod import container_security, resource_requirements
 from tidemill.build.settings import BuildSettings
-from tidemill.contract.names import ENV_TAP_DIR, TRITON_GRPC_PORT, TRITON_HTTP_PORT, TRITON_METRICS_PORT
+from tidemill.contract.names import (
+    ENV_TAP_DIR,
+    ENV_TAP_MAX_BYTES,
+    TRACE_FILE,
+    TRITON_GRPC_PORT,
+    TRITON_HTTP_PORT,
+    TRITON_METRICS_PORT,
+)
 
 Manifest = dict[str, Any]
 
@@ -17,7 +24,6 @@ MODELS_DIR = "/models"
 TAP_DIR = "/tap"
 SHM_DIR = "/dev/shm"
 BACKENDS_DIR = "/opt/tidemill/backends"
-ENV_TAP_MAX_BYTES = "TIDEMILL_TAP_MAX_BYTES"
 DRAIN_SECONDS = 5
 """Between the pod's leaving the endpoints and SIGTERM: what clients and kube-proxies need to notice."""
 EXIT_SECONDS = 30
@@ -90,6 +96,9 @@ def _command(pool: ServingPool) -> list[str]:
     ]
     if pool.spec.runtime == "CPU":
         command.append(f"--backend-directory={BACKENDS_DIR}")
+    else:
+        # Only the file: it cannot be set later. The agent turns the trace on, model by model, where it is sound.
+        command += ["--trace-config=mode=triton", f"--trace-config=triton,file={TAP_DIR}/{TRACE_FILE}"]
     return command
 
 
