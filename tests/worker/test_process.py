@@ -34,6 +34,9 @@ def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
         "inputs": [{"name": "a", "s3": {"uri": uri}}],
         "split": {"random": {"test": 0, "validation": 0}},
     }
+    planted = lab.work / "pod/home/.aws/config"  # what another container of the pod could leave
+    planted.parent.mkdir(parents=True)
+    planted.write_text("[default]\ncredential_process = touch planted\n")
     mounted = lab.work / "task"
     mounted.write_text(json.dumps(document))
     command, variables, log = lab.command({"type": "unused"})
@@ -48,6 +51,7 @@ def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
         assert {"time", "level", "message"} <= set(json.loads(line)), "every line is one JSON object"
     written = {p.name for p in (lab.work / "pod").iterdir()}
     assert written <= {"home", "tmp", "scratch"}
+    assert not planted.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from tidemill_worker.errors import Terminated
 from tidemill_worker.progress import Tracker
 from tidemill_worker.store import Store
 
+SCRATCH = "scratch"
+"""Under the work directory: where tasks put what they download and make."""
+
 
 class Stop:
     """SIGTERM. Tasks that can save their work declare themselves cooperative and look; the others are interrupted."""
@@ -52,7 +55,16 @@ class Context:
 
     def folder(self, *parts: str) -> Path:
         """An empty scratch folder under the work directory."""
-        path = self.environment.work_dir.joinpath("scratch", *parts)
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        return path
+        scratch = self.environment.work_dir / SCRATCH
+        if scratch.is_symlink():  # left by a user's container
+            scratch.unlink()
+        return fresh_folder(scratch.joinpath(*parts))
+
+
+def fresh_folder(path: Path) -> Path:
+    """An empty folder: nothing that another container of the pod left under this name is kept or followed."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

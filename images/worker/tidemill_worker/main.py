@@ -14,7 +14,7 @@ from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import TaskFailure
 from tidemill.contract.tasks import TASK, Task
 from tidemill_worker import log, termination
-from tidemill_worker.context import Context, Stop
+from tidemill_worker.context import SCRATCH, Context, Stop, fresh_folder
 from tidemill_worker.environment import Environment
 from tidemill_worker.errors import RETRY, TERMINATED, InvalidSpec, TaskError, Terminated
 from tidemill_worker.progress import Tracker, serve
@@ -48,12 +48,11 @@ def _keep_writes_inside(work_dir: Path) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidSpec(f"the work directory {work_dir} cannot be made: {error.strerror}") from error
-    home = work_dir / "home"
-    home.mkdir(exist_ok=True)
-    scratch = work_dir / "tmp"
-    scratch.mkdir(exist_ok=True)
-    os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home), TMPDIR=str(scratch))
-    tempfile.tempdir = str(scratch)
+    # empty, because libraries obey what they find at home: `~/.aws/config` may name a command that makes credentials
+    home, temporary = fresh_folder(work_dir / "home"), fresh_folder(work_dir / "tmp")
+    fresh_folder(work_dir / SCRATCH)
+    os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home), TMPDIR=str(temporary))
+    tempfile.tempdir = str(temporary)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import onnx
@@ -15,6 +14,7 @@ from tidemill.contract.tasks import ArtifactRef, PublishModel
 from tidemill_worker.artifact import Artifact, existing, publish
 from tidemill_worker.context import Context
 from tidemill_worker.errors import ContractViolated, DatasetEmpty, ModelInvalid
+from tidemill_worker.leftover import Leftover
 from tidemill_worker.model import folder, onnx_signature, tables
 from tidemill_worker.model.baseline import baseline
 from tidemill_worker.model.evaluation import evaluate_splits, hold_gates
@@ -41,22 +41,18 @@ def _result(context: Context, ref: ArtifactRef) -> TrainResult:
 
 
 def _publish(task: PublishModel, context: Context) -> TrainResult:
-    output = context.environment.work_dir / "output"
-    _check_output(output)
+    output = Leftover(context.environment.work_dir / "output", called="$TIDEMILL_OUTPUT")
+    place = _take_over(output, context.folder("model"))
     context.tracker.phase("Downloading", 0.1, task.dataset.uri)
     dataset = Artifact(context, task.dataset, name="dataset")
     train = tables.read_split(dataset, "train")
     if not train.num_rows:
         raise DatasetEmpty(f"{task.dataset.uri} has no training row")
     tables.need(train.column_names, [task.trainer.target], "the dataset", field="spec.trainer.container.target")
-    place = context.folder("model")
-    for path in sorted(output.iterdir()):
-        if path.name != METRICS and path.is_file():  # external data and config.pbtxt come along
-            shutil.copyfile(path, place / path.name)
     signature = _signature(task, place / MODEL_FILE, train)
     context.tracker.phase("Evaluating", 0.5)
     predictor = Predictor(place / MODEL_FILE, signature, threads=context.environment.cpus)
-    evaluation = _with_users_metrics(evaluate_splits(predictor, dataset), output / METRICS)
+    evaluation = _with_users_metrics(evaluate_splits(predictor, dataset), output)
     hold_gates(evaluation, task.gates)
     folder.write(
         place,
@@ -70,19 +66,23 @@ def _publish(task: PublishModel, context: Context) -> TrainResult:
     return TrainResult(artifact=ref, metrics=evaluation.metrics, size_bytes=size)
 
 
-def _check_output(output: Path) -> None:
-    model = output / MODEL_FILE
-    if not model.is_file():
-        found = ", ".join(sorted(p.name for p in output.iterdir())) if output.is_dir() else ""
+def _take_over(output: Leftover, place: Path) -> Path:
+    """Copy what the container left into our own folder, and check the model there: the checker follows links."""
+    names = output.names()
+    if MODEL_FILE not in names:
         raise ContractViolated(
-            f"the container left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({found or 'nothing is there'}): write the trained "
-            "model there before exiting with 0"
+            f"the container left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({', '.join(names) or 'nothing is there'}): write "
+            "the trained model there before exiting with 0"
         )
+    for name in names:
+        if name != METRICS:  # external data and config.pbtxt come along
+            output.copy(name, place / name)
     try:
-        onnx.checker.check_model(str(model))
+        onnx.checker.check_model(str(place / MODEL_FILE))
     except Exception as error:  # the checker raises ValidationError, DecodeError …
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelInvalid(f"the container's {MODEL_FILE} is not a valid ONNX model: {line}") from error
+    return place
 
 
 def _signature(task: PublishModel, path: Path, train: pa.Table) -> Signature:
@@ -95,12 +95,12 @@ def _signature(task: PublishModel, path: Path, train: pa.Table) -> Signature:
     return signature.model_copy(update={"example": folder.example_row(train, signature)})
 
 
-def _with_users_metrics(evaluation: Evaluation, path: Path) -> Evaluation:
+def _with_users_metrics(evaluation: Evaluation, output: Leftover) -> Evaluation:
     """The user's metrics beside ours; ours are measured, so they win under equal names."""
-    if not path.is_file():
+    if METRICS not in output.names():
         return evaluation
     try:
-        theirs = Evaluation(metrics=json.loads(path.read_text()))
+        theirs = Evaluation(metrics=json.loads(output.read(METRICS)))
     except ValueError as error:
         raise ContractViolated(
             f'the container\'s {METRICS} must look like {{"validation": {{"mae": 1.0}}}}: {error}'
