@@ -55,6 +55,9 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
+    # modules come from the image only, never from the working directory or the home, which containers of a pod may share
+    "PYTHONSAFEPATH": "1",
+    "PYTHONNOUSERSITE": "1",
 }
 
 SYSTEM = Packages(

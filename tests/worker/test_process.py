@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tidemill.contract.exitcodes import ExitCode
 from tidemill.contract.manifest import MANIFEST
 from tidemill.contract.results import RESULT, ColumnInfo, DatasetResult, ExpectationResult, Progress, TaskFailure
 from tidemill.contract.tasks import TASK, ArtifactRef
@@ -23,6 +25,8 @@ from tidemill_worker.progress import Tracker, serve
 
 from .lab import OWNER, Lab, progress_of
 from .samples import dataset, train
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
@@ -52,6 +56,32 @@ def test_the_task_comes_from_the_mounted_annotation(lab: Lab) -> None:
     written = {p.name for p in (lab.work / "pod").iterdir()}
     assert written <= {"home", "tmp", "scratch"}
     assert not planted.exists()
+
+
+def test_no_module_comes_from_the_working_directory(lab: Lab) -> None:
+    """Whatever another container leaves in a folder of the pod, the interpreter of our images does not import it."""
+    planted = lab.work / "planted"
+    (planted / "tidemill_worker").mkdir(parents=True)
+    (planted / "tidemill_worker/__init__.py").write_text("raise SystemExit(99)\n")
+    image = {}
+    for line in (ROOT / "images/base/Dockerfile").read_text().splitlines():
+        if line.startswith("ENV "):
+            image |= dict(word.split("=", 1) for word in line.split()[1:])
+    assert {f'"{name}": "{value}",' for name, value in image.items()} <= {
+        line.strip() for line in (ROOT / "hack/imagebuild/recipes.py").read_text().splitlines()
+    }
+    command, variables, _ = lab.command({"type": "NoSuchTask"})
+    found = {}
+    for name, more in (("without", {}), ("with", image)):
+        environment = {**variables, **more, "PYTHONPATH": _without_cwd(variables["PYTHONPATH"])}
+        found[name] = subprocess.run(
+            command, env=environment, cwd=planted, capture_output=True, timeout=60, check=False
+        ).returncode
+    assert found == {"without": 99, "with": ExitCode.INVALID_SPEC}
+
+
+def _without_cwd(path: str) -> str:
+    return os.pathsep.join(part for part in path.split(os.pathsep) if part)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 For a container trainer the pod runs three containers one after the other: init container `fetch` (downloads the verified
 dataset), init container `trainer` (the user's image, with its accelerator and without any store credential), and `task`
 (evaluates `model.onnx` and stores it). The user's image finds `$TIDEMILL_INPUT` and `$TIDEMILL_OUTPUT`; it may write to its
-own root file system as far as a user without privileges can.
+own root file system as far as a user without privileges can. `/tmp` is the working directory of `task`, which has the
+store's credentials, so the user's image has a `/tmp` of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Manifest = dict[str, Any]
 ANNOTATION_FETCH = f"{GROUP}/fetch-task"
 """On the pod of a container trainer: the task of its first init container, a file /etc/tidemill/fetch-task."""
 FETCH_CONTAINER, TRAINER_CONTAINER = "fetch", "trainer"
+USER_TMP = "trainer-tmp"
 INPUT_DIR, OUTPUT_DIR = f"{WORK_DIR}/input", f"{WORK_DIR}/output"
 TRAIN_REQUEST = "train"
 """A run asks for one thing only, once: its Job's name follows the run's UID alone."""
@@ -98,7 +100,7 @@ def _container_job(
         task_file=ANNOTATION_FETCH.rpartition("/")[2],
         port=False,
     )
-    return task_job(
+    job = task_job(
         owner=owner,
         what="train",
         task=task,
@@ -114,6 +116,8 @@ def _container_job(
         annotations={ANNOTATION_FETCH: FetchDataset(owner=owner, dataset=dataset).to_json()},
         request=TRAIN_REQUEST,
     )
+    job["spec"]["template"]["spec"]["volumes"].append({"name": USER_TMP, "emptyDir": {}})
+    return job
 
 
 def user_container(trainer: ContainerTrainer, resources: Resources, settings: BuildSettings) -> Manifest:
@@ -128,7 +132,7 @@ def user_container(trainer: ContainerTrainer, resources: Resources, settings: Bu
         "resources": resource_requirements(resources),
         "securityContext": container_security(read_only=False),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "work", "mountPath": WORK_DIR}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "work", "mountPath": WORK_DIR}, {"name": USER_TMP, "mountPath": "/tmp"}],
     }
     if trainer.command is not None:
         container["command"] = list(trainer.command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.property import manifests
 
 from tidemill.api.v1alpha1.modelversion import ModelVersion
@@ -63,6 +65,12 @@ def test_a_users_container_sees_its_folders_and_its_gpu_and_no_store_credentials
     assert [m["mountPath"] for m in trainer["volumeMounts"]] == ["/tidemill/work", "/tmp"]
     for other in (fetch, *pod["containers"]):
         assert other["resources"]["limits"] == {"memory": "8Gi"}
+        assert not _volumes_at(other, "/tmp") & _volumes_at(trainer, "/tmp"), "the task's working directory is its own"
+    assert _volumes_at(trainer, "/tmp") <= {v["name"] for v in pod["volumes"]}
+
+
+def _volumes_at(container: dict[str, Any], path: str) -> set[str]:
+    return {m["name"] for m in container["volumeMounts"] if m["mountPath"] == path}
 
 
 def test_the_failure_policy_names_every_container() -> None:
