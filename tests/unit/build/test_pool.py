@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
@@ -11,6 +12,7 @@ from tidemill.build.rolebinding import agent_role_binding
 from tidemill.build.settings import BuildSettings, Images, Store
 from tidemill.build.statefulset import pool_name, pool_selector, pool_statefulset
 from tidemill.build.triton import quantity_bytes
+from tidemill.contract.names import NAME_LIMIT
 
 SETTINGS = BuildSettings(
     images=Images(worker="w", trainer="t", serving="serving:1", triton="triton:2", pull_secrets=("pull",)),
@@ -97,3 +99,18 @@ def test_the_agents_role_is_the_installations() -> None:
     binding = agent_role_binding(pool, SETTINGS)
     assert binding["roleRef"]["name"] == "tidemill-agent"
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "tidemill-agent-cpu", "namespace": "ml"}]
+
+
+@pytest.mark.parametrize("name", ["cpu", "p" * 63])
+def test_another_role_is_another_binding(name: str) -> None:
+    """roleRef is immutable: an apply of another role under the same name is refused for ever."""
+    pool = ServingPool.model_validate({"metadata": {"name": name, "namespace": "ml"}, "spec": {}})
+    roles: list[tuple[Literal["ClusterRole", "Role"], str]] = [("ClusterRole", "tidemill-agent"), ("Role", "tidemill-agent"), ("Role", "other-agent")]
+    bindings = [
+        agent_role_binding(pool, replace(SETTINGS, agent_role_kind=kind, agent_role_name=role)) for kind, role in roles
+    ]
+    assert [(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings] == roles
+    names = {b["metadata"]["name"] for b in bindings}
+    assert len(names) == len(roles)
+    assert all(len(n) <= NAME_LIMIT for n in names)
+    assert len({b["subjects"][0]["name"] for b in bindings}) == 1
