@@ -3,6 +3,7 @@
 Kubernetes never changes a RoleBinding's roleRef. An upgrade to another release name or to Roles in place of a ClusterRole
 therefore makes another RoleBinding, with the role in its name; the old one belongs to the pool and goes with it, and until
 then it gives the agents nothing, because its role is gone.
+"""
 
 from __future__ import annotations
 

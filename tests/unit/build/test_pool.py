@@ -105,7 +105,8 @@ def test_the_agents_role_is_the_installations() -> None:
 def test_another_role_is_another_binding(name: str) -> None:
     """roleRef is immutable: an apply of another role under the same name is refused for ever."""
     pool = ServingPool.model_validate({"metadata": {"name": name, "namespace": "ml"}, "spec": {}})
-    roles: list[tuple[Literal["ClusterRole", "Role"], str]] = [("ClusterRole", "tidemill-agent"), ("Role", "tidemill-agent"), ("Role", "other-agent")]
+    roles: list[tuple[Literal["ClusterRole", "Role"], str]]
+    roles = [("ClusterRole", "tidemill-agent"), ("Role", "tidemill-agent"), ("Role", "other-agent")]
     bindings = [
         agent_role_binding(pool, replace(SETTINGS, agent_role_kind=kind, agent_role_name=role)) for kind, role in roles
     ]
