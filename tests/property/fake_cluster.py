@@ -8,7 +8,7 @@ killed between any two. `settle()` lets everything come to rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.property import fake_jobs
@@ -64,6 +64,7 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.api = FakeApi()
+        self.settings = SETTINGS
         self.measured = Measured()
         self.events: list[tuple[Key, Event]] = []
         self.restart()
@@ -101,7 +102,7 @@ class FakeCluster:
         if seen is None or key.kind not in self.reconcilers:
             return 0
         resource = KINDS[key.kind].model_validate(seen)
-        plan = self.reconcilers[key.kind](resource, self.cache, Context(now=self.api.now, settings=SETTINGS))
+        plan = self.reconcilers[key.kind](resource, self.cache, Context(now=self.api.now, settings=self.settings))
         effects = 0
         try:
             for _ in self._effects(key, dict(seen), plan):
@@ -164,6 +165,11 @@ class FakeCluster:
         for key in triggered(obj, self.cache):
             if key.kind in self.reconcilers:
                 self.queue[key] = None
+
+    def upgrade(self, **images: str) -> None:
+        """The operator's chart gets other images, and its process starts anew."""
+        self.settings = replace(self.settings, images=replace(self.settings.images, **images))
+        self.restart()
 
     # Coming to rest
 

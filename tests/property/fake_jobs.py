@@ -69,6 +69,8 @@ def step(api: FakeApi, job: Raw, end: End = "ok") -> bool:
     elif not active:
         _create_pod(api, job, len(ended))
     elif active[0]["status"]["phase"] == "Pending":
+        if stuck := _stuck(active[0]):
+            return _tell(api, active[0], stuck)
         _set_phase(api, active[0], "Running", {"running": {"startedAt": format_time(api.now)}})
     else:
         _end_pod(api, job, active[0], end)
@@ -100,6 +102,25 @@ def _create_pod(api: FakeApi, job: Raw, number: int) -> None:
     status = {**(job.get("status") or {}), "active": 1, "startTime": format_time(api.now)}
     assert pod["metadata"]["uid"]
     api.write_status(key_of(job), status)
+
+
+def _stuck(pod: Raw) -> Raw | None:
+    """The status of a pod that cannot start: the cluster has no GPU, and the image `missing` does not exist."""
+    (container,) = pod["spec"]["containers"]
+    if any("/" in resource for resource in container["resources"]["limits"]):
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no such device"}
+        return {"phase": "Pending", "conditions": [condition]}
+    if container["image"] == "missing":
+        waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
+        return {"phase": "Pending", "containerStatuses": [{"name": "task", "image": "missing", "state": waiting}]}
+    return None
+
+
+def _tell(api: FakeApi, pod: Raw, status: Raw) -> bool:
+    """Write a pod's status; whether it is news."""
+    news = bool(pod["status"] != status)
+    api.write_status(key_of(pod), status)
+    return news
 
 
 def _set_phase(api: FakeApi, pod: Raw, phase: str, state: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.property import fake_jobs, manifests
-from tests.property.fake_api import Conflict, NotFound
+from tests.property.fake_api import Conflict, NotFound, key_of
 from tests.property.fake_cluster import NAMESPACE, FakeCluster, Killed
 from tests.property.invariants import check_cluster, check_rest, check_status_write
 
@@ -19,6 +19,7 @@ from tidemill.reconcile.plan import Key
 DATASETS = ("flights", "weather", "joined")
 RUNS = ("first", "second", "third")
 IMPORTED = (50, 51)
+GPU = {"gpu": {"count": 1}}
 ENDS: tuple[fake_jobs.End, ...] = ("ok", "ok", "ok", "user", "crash", "oom", "evicted")
 
 
@@ -66,6 +67,16 @@ class Chaos(RuleBasedStateMachine):
     def suspend(self, kind: str, index: int, suspend: bool) -> None:
         name = (DATASETS if kind == "Dataset" else RUNS)[index]
         self._patch(Key(kind=kind, namespace=NAMESPACE, name=name), {"suspend": suspend})
+
+    @rule(kind=st.sampled_from(["Dataset", "TrainingRun"]), index=st.integers(0, 2), gpus=st.integers(0, 1))
+    def change_resources(self, kind: str, index: int, gpus: int) -> None:
+        """There is no GPU in this cluster: what asks for one waits for ever."""
+        name = (DATASETS if kind == "Dataset" else RUNS)[index]
+        self._patch(Key(kind=kind, namespace=NAMESPACE, name=name), {"resources": GPU if gpus else {}})
+
+    @rule(worker=st.sampled_from(["worker:1", "worker:2", "missing"]), trainer=st.sampled_from(["trainer:1", "missing"]))
+    def upgrade(self, worker: str, trainer: str) -> None:
+        self.cluster.upgrade(worker=worker, trainer=trainer)
 
     @rule(data=st.data(), stage=st.sampled_from(["None", "Staging", "Production", "Archived"]), by=st.integers(0, 3))
     def ask_for_stage(self, data: st.DataObject, stage: str, by: int) -> None:
@@ -151,6 +162,10 @@ class Chaos(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "cluster"):
             return
+        self.cluster.upgrade(worker="worker:3", trainer="trainer:3")
+        for kind in ("Dataset", "TrainingRun"):
+            for obj in list(self.cluster.api.all(kind)):
+                self._patch(key_of(obj), {"resources": {}})
         self.cluster.settle(rounds=400)
         check_rest(self.cluster)
         before = len(self.cluster.api.writes)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
-from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST, metadata, owner_labels
+from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST, metadata, owner_labels
 from tidemill.build.pod import place, pod_security, task_volumes, worker_container
 from tidemill.build.settings import BuildSettings
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.exitcodes import USER_CODES
-from tidemill.contract.names import ANNOTATION_TASK, LABEL_QUEUE, LABEL_TASK, TASK_CONTAINER, child_name
+from tidemill.contract.names import (
+    ANNOTATION_RETRY,
+    ANNOTATION_TASK,
+    LABEL_QUEUE,
+    LABEL_TASK,
+    TASK_CONTAINER,
+    child_name,
+)
 from tidemill.contract.tasks import BaseTask, ObjectRef
 
 Manifest = dict[str, Any]
@@ -25,14 +33,43 @@ def request_of(task: BaseTask) -> str:
     return task.model_copy(update={"owner": task.owner.model_copy(update={"generation": 0})}).task_id
 
 
-def job_name(owner: ObjectRef, what: str, task: BaseTask, request: str | None = None) -> str:
-    """The Job's name: deterministic, and another one for another task.
+def job_name(
+    owner: ObjectRef, what: str, task: BaseTask, request: str | None = None, retry: str | None = None
+) -> str:
+    """The Job's name: deterministic, and another one for another task or another retry of it.
 
     With a request of its own (see `task_job`) the name follows the owner's UID and generation and that request, so that a
     task whose details are resolved anew by a second creator still cannot start twice.
     """
     key = task.task_id if request is None else short(digest([task.owner.uid, task.owner.generation, request]))
-    return child_name(owner.name, what, key)
+    return child_name(owner.name, what, key if retry is None else short(digest([key, retry])))
+
+
+def job_shape(
+    *,
+    image: str,
+    resources: Resources,
+    options: JobOptions,
+    settings: BuildSettings,
+    placement: NodePlacement | None = None,
+    queue_name: str | None = None,
+) -> str:
+    """The id of what shapes a Job's pod but not its result: where it can run, with which image, for how long.
+
+    It is recorded on the Job and compared as recorded, never with the live Job: Kueue rightly changes that one's node
+    selector and tolerations. `suspend` is no part of it, because it is changed on the living Job.
+    """
+    documents = [d.model_dump(mode="json") for d in (resources, options, placement or NodePlacement())]
+    images, store = settings.images, asdict(settings.store)
+    pulling = [images.pull_policy, list(images.pull_secrets)]
+    pod = [settings.worker_service_account, settings.pod_labels]
+    return short(digest([image, queue_name, *documents, pulling, store, pod]))
+
+
+def shape_of(manifest: Manifest) -> str:
+    """The shape that `task_job` recorded on a Job's manifest."""
+    shape: str = manifest["metadata"]["annotations"][ANNOTATION_SHAPE]
+    return shape
 
 
 def task_job(
@@ -52,6 +89,8 @@ def task_job(
     init_containers: Sequence[Manifest] = (),
     annotations: Mapping[str, str] | None = None,
     request: str | None = None,
+    retry: str | None = None,
+    shape: str | None = None,
 ) -> Manifest:
     """The Job of a task, to be given to the driver as `Child(manifest=…, mode="create")`.
 
@@ -60,6 +99,7 @@ def task_job(
     is a file in /etc/tidemill named after the annotation's last part. With `queue_name` the Job starts suspended and Kueue
     alone resumes it. `request` says what is asked for in the owner's terms when the task holds more than that (resolved
     inputs); by default it is the task without its owner's generation. `reconcile.jobs.find_job` looks Jobs up by it.
+    `retry` is the value of the owner's retry annotation. `shape` overrides `job_shape` where more shapes the pod.
     """
     extra = dict(annotations or {})
     fixed = {
@@ -104,10 +144,20 @@ def task_job(
     if options.ttl_seconds_after_finished is not None:
         spec["ttlSecondsAfterFinished"] = max(options.ttl_seconds_after_finished, MINIMUM_TTL)
     job_labels = {**all_labels, LABEL_QUEUE: queue_name} if queue_name else all_labels
+    recorded = shape or job_shape(
+        image=image,
+        resources=resources,
+        options=options,
+        settings=settings,
+        placement=placement,
+        queue_name=queue_name,
+    )
+    notes = {ANNOTATION_SHAPE: recorded, **({ANNOTATION_RETRY: retry} if retry else {})}
+    name = job_name(owner, what, task, request, retry)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata(name=job_name(owner, what, task, request), namespace=owner.namespace, labels=job_labels),
+        "metadata": metadata(name=name, namespace=owner.namespace, labels=job_labels, annotations=notes),
         "spec": spec,
     }
 

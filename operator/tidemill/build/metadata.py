@@ -23,6 +23,8 @@ LABEL_REQUEST = f"{GROUP}/request"
 """On a Job: what its owner asks for, whatever the generation (see build.job.task_job)."""
 LABEL_GENERATION = f"{GROUP}/generation"
 """On a Job: the owner's generation that made it, 0 when its task does not depend on it."""
+ANNOTATION_SHAPE = f"{GROUP}/shape"
+"""On a Job: the digest of what shapes its pod but not its result (see build.job.job_shape)."""
 
 OWNER_LABELS = {
     "Dataset": LABEL_DATASET,

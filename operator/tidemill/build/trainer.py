@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.common import Resources
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunSpec
-from tidemill.build.job import task_job
+from tidemill.build.job import job_shape, task_job
 from tidemill.build.pod import WORK_DIR, container_security, resource_requirements, worker_container
 from tidemill.build.settings import BuildSettings
 from tidemill.contract.layout import model_root, run_root
@@ -35,6 +35,18 @@ TRAIN_REQUEST = "train"
 def trainer_image(spec: TrainingRunSpec, settings: BuildSettings) -> str:
     """The image that trains, for the lineage."""
     return spec.trainer.container.image if spec.trainer.container else settings.images.trainer
+
+
+def training_shape(spec: TrainingRunSpec, settings: BuildSettings) -> str:
+    """What shapes a run's Job but not its result; a user's image is immutable and so no part of it."""
+    return job_shape(
+        image=settings.images.worker if spec.trainer.container else settings.images.trainer,
+        resources=spec.resources,
+        options=spec.job,
+        settings=settings,
+        placement=spec.placement,
+        queue_name=spec.queue_name,
+    )
 
 
 def training_job(run: TrainingRun, dataset: ArtifactRef, settings: BuildSettings) -> Manifest:
@@ -80,6 +92,7 @@ def _tabular_job(
         suspend=spec.suspend,
         queue_name=spec.queue_name,
         request=TRAIN_REQUEST,
+        shape=training_shape(spec, settings),
     )
 
 
@@ -115,6 +128,7 @@ def _container_job(
         init_containers=(fetch, user_container(container, spec.resources, settings)),
         annotations={ANNOTATION_FETCH: FetchDataset(owner=owner, dataset=dataset).to_json()},
         request=TRAIN_REQUEST,
+        shape=training_shape(spec, settings),
     )
     job["spec"]["template"]["spec"]["volumes"].append({"name": USER_TMP, "emptyDir": {}})
     return job

@@ -33,6 +33,8 @@ ANNOTATION_DIGEST = f"{GROUP}/digest"
 """On every child: the digest of the manifest that was last applied."""
 ANNOTATION_TASK = f"{GROUP}/task"
 """On a Job's pod: the task document, read through the downward API."""
+ANNOTATION_RETRY = f"{GROUP}/retry"
+"""Set by a user on a resource: any new value makes what has failed be tried again. On a Job: the value that it answers."""
 
 ENV_TASK = "TIDEMILL_TASK"
 ENV_STORE_ENDPOINT = "TIDEMILL_STORE_ENDPOINT"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidemill.api.v1alpha1.modelversion import ModelVersion
-from tidemill.build.job import task_job
+from tidemill.build.job import shape_of, task_job
 from tidemill.contract.layout import drift_root, join
 from tidemill.contract.names import API_VERSION, PROMOTION_MANAGER
 from tidemill.contract.reasons import Reason
@@ -31,19 +31,20 @@ def comparing(scene: Scene) -> Step:
     lookup = find_job(task, scene.observed.owned(scene.policy.metadata.uid, "Job"))
     stale = tuple(key_of(job) for job in lookup.others)
     names = f"{challenger.metadata.name} with {champion.metadata.name}"
+    settings, retrain = scene.context.settings, scene.retrain
+    job = task_job(
+        owner=scene.policy.ref,
+        what="compare",
+        task=task,
+        image=settings.images.worker,
+        resources=retrain.resources,
+        options=retrain.job,
+        settings=settings,
+    )
     if lookup.job is None:
-        settings, retrain = scene.context.settings, scene.retrain
-        job = task_job(
-            owner=scene.policy.ref,
-            what="compare",
-            task=task,
-            image=settings.images.worker,
-            resources=retrain.resources,
-            options=retrain.job,
-            settings=settings,
-        )
         return stay(scene, f"comparing {names}", children=(Child(manifest=job, mode="create"),), deletes=stale)
-    outcome = expect(read_job(lookup.job, scene.observed, now=scene.context.now), CompareResult)
+    shape = shape_of(job)
+    outcome = expect(read_job(lookup.job, scene.observed, now=scene.context.now, shape=shape), CompareResult)
     if outcome.phase == "Failed":
         return fail(scene, outcome.reason, f"comparing {names}: {outcome.message}")
     if outcome.phase == "Lost":

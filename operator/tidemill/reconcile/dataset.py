@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.dataset import Dataset, DatasetSpec, DatasetStatus, DatasetVersion
-from tidemill.build.job import task_job
+from tidemill.build.job import job_shape, task_job
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.data import Input
 from tidemill.contract.layout import dataset_root, inference_log_root
@@ -43,7 +43,8 @@ def reconcile_dataset(dataset: Dataset, observed: Observed, context: Context) ->
     extras = live(found.others)
     if found.job is None:
         return _start(dataset, observed, context, request=short(wanted), deletes=extras)
-    outcome = expect(read_job(found.job, observed, now=context.now), DatasetResult)
+    shape = _shape(dataset, context)
+    outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), DatasetResult)
     if outcome.phase == "Lost":
         extras = (*extras, key_of(found.job))
     if isinstance(outcome.result, DatasetResult):
@@ -57,6 +58,14 @@ def spec_digest(spec: DatasetSpec) -> str:
     """What a version is made from: the parts of the spec that decide its content."""
     parts = {"inputs", "transform", "expectations", "split", "profile"}
     return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=parts))
+
+
+def _shape(dataset: Dataset, context: Context) -> str:
+    spec, settings = dataset.spec, context.settings
+    image = settings.images.worker
+    return job_shape(
+        image=image, resources=spec.resources, options=spec.job, settings=settings, placement=spec.placement
+    )
 
 
 def input_secrets(inputs: tuple[Input, ...]) -> list[str]:
@@ -145,7 +154,7 @@ def _running(
     dataset: Dataset, job: Object, outcome: Outcome, observed: Observed, context: Context, *, deletes: Any
 ) -> Plan:
     conditions = _conditions(dataset, context)
-    patches = suspend_patch(job, suspend=dataset.spec.suspend)
+    patches = () if outcome.phase == "Lost" else suspend_patch(job, suspend=dataset.spec.suspend)
     if outcome.phase == "Suspended" and dataset.spec.suspend:
         conditions.not_ready(Reason.SUSPENDED, f"spec.suspend is true: {outcome.message}")
     else:

@@ -9,7 +9,7 @@ from typing import Any
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.deployment import Deployment, DeploymentStatus
 from tidemill.api.v1alpha1.modelversion import ModelVersion
-from tidemill.build.job import request_of
+from tidemill.build.job import request_of, shape_of
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import BatchResult, EdgeResult
 from tidemill.contract.tasks import BaseTask
@@ -54,7 +54,7 @@ def carry_out(deployment: Deployment, work: Work, observed: Observed, context: C
         return _progress(deployment, status, outcome, work, context, children=(_child(work),), deletes=stale)
     job_name = lookup.job["metadata"]["name"]
     status = status.model_copy(update={"job_name": job_name})
-    outcome = expect(read_job(lookup.job, observed, now=context.now), work.result)
+    outcome = expect(read_job(lookup.job, observed, now=context.now, shape=shape_of(work.job)), work.result)
     if outcome.phase == "Lost":
         return _progress(deployment, status, outcome, work, context, deletes=(*stale, _key(lookup.job)))
     if outcome.phase == "Succeeded" and isinstance(outcome.result, BatchResult | EdgeResult):

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from tidemill.api.durations import parse_time
 from tidemill.build.job import request_of
-from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
+from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST
 from tidemill.contract.names import LABEL_TASK, TASK_CONTAINER
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import RESULT, Result, TaskFailure
 from tidemill.contract.tasks import BaseTask
 from tidemill.reconcile.observed import Object, Observed
 from tidemill.reconcile.plan import Key
-from tidemill.reconcile.podstate import failure_of, newest, terminated, trouble_of
+from tidemill.reconcile.podstate import failure_of, has_started, newest, terminated, trouble_of
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Suspended", "Lost"]
 
@@ -32,8 +32,9 @@ NO_POD_GRACE = 30.0
 class Outcome:
     """How a Job stands. `reason` and `message` are fit for a condition, whatever the phase.
 
-    `Lost`: the Job ended well but its pod, and so the result, is gone: delete the Job and make it again, tasks are
-    idempotent. `pod` is the running pod, for its progress. `recheck` are seconds after which time alone may change this.
+    `Lost`: delete the Job and make it again, tasks are idempotent. Either it ended well but its pod, and so the result, is
+    gone, or it has never started and what shapes its pod has changed. `pod` is the running pod, for its progress.
+    `recheck` are seconds after which time alone may change this.
     """
 
     phase: Phase
@@ -70,12 +71,12 @@ def pods_of(job: Object, observed: Observed) -> Sequence[Object]:
     ]
 
 
-def read_job(job: Object, observed: Observed, *, now: datetime) -> Outcome:
-    """The outcome of a Job as the caches show it."""
+def read_job(job: Object, observed: Observed, *, now: datetime, shape: str) -> Outcome:
+    """The outcome of a Job as the caches show it. `shape` is what its pod should be like (see build.job.job_shape)."""
     pods = pods_of(job, observed)
     attempts = len(pods)
     counted = int(_status(job).get("failed") or 0) + int(_status(job).get("succeeded") or 0)
-    read = _read_ended(job, pods, now=now) or _read_live(job, pods, now=now)
+    read = _read_ended(job, pods, now=now) or _read_outdated(job, pods, shape) or _read_live(job, pods, now=now)
     return replace(read, attempts=max(attempts, counted))
 
 
@@ -184,6 +185,20 @@ def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, An
     if condition.get("reason") == "BackoffLimitExceeded" and tries > 1:
         message = f"{message} ({tries} attempts, job.backoffLimit={spec.get('backoffLimit')})"
     return Outcome(phase="Failed", reason=reason, message=message)
+
+
+def _read_outdated(job: Object, pods: Sequence[Object], shape: str) -> Outcome | None:
+    """A Job that has not started and whose pod would be made otherwise now. One whose container has run is left alone, and
+    so is one of an operator that recorded nothing."""
+    recorded = (job["metadata"].get("annotations") or {}).get(ANNOTATION_SHAPE)
+    ran = any(_status(job).get(count) for count in ("ready", "failed", "succeeded"))
+    if recorded in (None, shape) or ran or any(map(has_started, pods)):
+        return None
+    message = (
+        f"Job {job['metadata']['name']} has not started, and its resources, placement, options or image have changed: "
+        "it is made again"
+    )
+    return Outcome(phase="Lost", reason=Reason.PENDING, message=message)
 
 
 def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.modelversion import ModelVersion, ModelVersionStatus
-from tidemill.build.job import task_job
+from tidemill.build.job import shape_of, task_job
 from tidemill.contract.canonical import short
 from tidemill.contract.names import LABEL_MODEL
 from tidemill.contract.reasons import Reason
@@ -101,24 +101,24 @@ def _verify(
         conditions.set(VERIFIED, False, Reason.NOT_VERIFIED, verified.message if verified else "")
         return _Verification(status=status)
     task = VerifyModel(owner=version.ref, artifact=artifact)
+    job = task_job(
+        owner=version.ref,
+        what="verify",
+        task=task,
+        image=context.settings.images.worker,
+        resources=spec.resources,
+        options=spec.job,
+        settings=context.settings,
+        placement=spec.placement,
+        labels={LABEL_MODEL: spec.model},
+    )
     found = find_job(task, jobs).job
     if found is None:
-        job = task_job(
-            owner=version.ref,
-            what="verify",
-            task=task,
-            image=context.settings.images.worker,
-            resources=spec.resources,
-            options=spec.job,
-            settings=context.settings,
-            placement=spec.placement,
-            labels={LABEL_MODEL: spec.model},
-        )
         name = job["metadata"]["name"]
         _verifying(conditions, Reason.VERIFYING, f"Job {name} was created")
         return _Verification(status=status, children=(Child(manifest=job, mode="create"),), used=(name,))
     name = found["metadata"]["name"]
-    outcome = expect(read_job(found, observed, now=context.now), VerifyResult)
+    outcome = expect(read_job(found, observed, now=context.now, shape=shape_of(job)), VerifyResult)
     if isinstance(result := outcome.result, VerifyResult):
         text = (
             f"every file agrees with {short(artifact.digest)}; opset {result.opset}, {result.inputs} inputs, "

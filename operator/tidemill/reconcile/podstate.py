@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tidemill.build.trainer import FETCH_CONTAINER
 from tidemill.contract.exitcodes import FIRST_USER_CODE, LAST_USER_CODE
 from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import RESULT, TaskFailure
@@ -41,6 +42,19 @@ def terminated(pod: Object, container: str) -> Mapping[str, Any] | None:
         if status.get("name") == container:
             return (status.get("state") or {}).get("terminated")
     return None
+
+
+def has_started(pod: Object) -> bool:
+    """Whether a container of the pod runs or has run. Downloading a trainer's dataset does not count once it is done."""
+    if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
+        return True
+    return any(_has_run(container) for container in containers(pod))
+
+
+def _has_run(container: Mapping[str, Any]) -> bool:
+    state = container.get("state") or {}
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+    return state.get("running") is not None or (ended is not None and container.get("name") != FETCH_CONTAINER)
 
 
 def trouble_of(pod: Object) -> tuple[str, str] | None:

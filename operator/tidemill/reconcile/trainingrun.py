@@ -14,7 +14,7 @@ from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.common import VersionReference
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunStatus
 from tidemill.build.modelversion import model_version
-from tidemill.build.trainer import TRAIN_REQUEST, training_job
+from tidemill.build.trainer import TRAIN_REQUEST, training_job, training_shape
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
@@ -43,7 +43,8 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
     extras = live(found.others)
     if found.job is None:
         return _start(run, dataset, context, deletes=extras)
-    outcome = expect(read_job(found.job, observed, now=context.now), TrainResult)
+    shape = training_shape(run.spec, context.settings)
+    outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), TrainResult)
     if isinstance(outcome.result, TrainResult):
         return _succeeded(run, outcome, outcome.result, dataset, observed, context, deletes=extras)
     if outcome.phase == "Failed":
@@ -105,7 +106,7 @@ def _running(
     told = observed.progress(run.metadata.namespace, outcome.pod) if outcome.pod else None
     waits = [w for w in (outcome.recheck, PROGRESS_INTERVAL if outcome.pod else None) if w]
     return Plan(
-        patches=() if queue else suspend_patch(job, suspend=run.spec.suspend),
+        patches=() if queue or outcome.phase == "Lost" else suspend_patch(job, suspend=run.spec.suspend),
         deletes=deletes,
         status=_status(
             run,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.modelversion import ExportStatus, ModelVersion, VariantStatus
-from tidemill.build.job import request_of, task_job
+from tidemill.build.job import request_of, shape_of, task_job
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.layout import variant_root
 from tidemill.contract.names import LABEL_MODEL
@@ -129,23 +129,23 @@ def _advance(view: View, old: ItemT, task: OptimiseModel | ExportModel, what: st
     tried = short(digest([asked, spec.resources.model_dump(mode="json"), spec.job.model_dump(mode="json")]))
     if old.state in ENDED and old.request == (tried if old.state == "Failed" else asked):
         return Step(item=old)
+    job = task_job(
+        owner=task.owner,
+        what=what,
+        task=task,
+        image=context.settings.images.worker,
+        resources=spec.resources,
+        options=spec.job,
+        settings=context.settings,
+        placement=spec.placement,
+        labels={LABEL_MODEL: spec.model},
+    )
     found = find_job(task, view.jobs).job
     if found is None:
-        job = task_job(
-            owner=task.owner,
-            what=what,
-            task=task,
-            image=context.settings.images.worker,
-            resources=spec.resources,
-            options=spec.job,
-            settings=context.settings,
-            placement=spec.placement,
-            labels={LABEL_MODEL: spec.model},
-        )
         return Step(item=_pending(old), job=job["metadata"]["name"], children=(Child(manifest=job, mode="create"),))
     name = found["metadata"]["name"]
     outcome = expect(
-        read_job(found, view.observed, now=context.now),
+        read_job(found, view.observed, now=context.now, shape=shape_of(job)),
         VariantResult if isinstance(task, OptimiseModel) else ExportResult,
     )
     result = outcome.result

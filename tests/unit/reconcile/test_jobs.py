@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
+from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST
 from tidemill.contract.names import LABEL_JOB, LABEL_TASK
 from tidemill.contract.results import FetchResult, TaskFailure, VerifyResult
 from tidemill.contract.tasks import VerifyModel
@@ -35,6 +35,7 @@ def job(
             "resourceVersion": "1",
             "creationTimestamp": created,
             "labels": {LABEL_TASK: "VerifyModel", LABEL_REQUEST: "r", LABEL_GENERATION: "1"},
+            "annotations": {ANNOTATION_SHAPE: "s"},
         },
         "spec": {"suspend": suspend, "backoffLimit": 3, "activeDeadlineSeconds": 60},
         "status": status,
@@ -64,13 +65,13 @@ def pod(
     }
 
 
-def read(job_: dict[str, Any], *pods: dict[str, Any], now: datetime = NOW) -> Outcome:
+def read(job_: dict[str, Any], *pods: dict[str, Any], now: datetime = NOW, shape: str = "s") -> Outcome:
     indices = Indices()
     for obj in (job_, *pods):
         indices.upsert(obj)
     seen = indices.get("Job", "ml", "j")
     assert seen is not None
-    return read_job(seen, indices, now=now)
+    return read_job(seen, indices, now=now, shape=shape)
 
 
 def ended(code: int, message: str = "", **more: Any) -> dict[str, Any]:
@@ -190,6 +191,46 @@ def test_a_pod_that_ended_well_before_its_job_says_so_is_no_missing_pod() -> Non
 def test_a_running_pod_and_a_suspended_job() -> None:
     assert read(job(), pod("Running", {"running": {}})).pod == "p0"
     assert read(job(suspend=True)).phase == "Suspended"
+
+
+NEVER_RAN = [
+    (),
+    (pod("Pending"),),
+    (pod("Pending", waiting("ErrImagePull", "not found")),),
+    (pod("Pending", initContainerStatuses=[{"name": "fetch", "state": ended(0)}]),),
+]
+RAN = [
+    pod("Running", {"running": {}}),
+    pod("Pending", initContainerStatuses=[{"name": "fetch", "state": {"running": {}}}]),
+    pod("Pending", initContainerStatuses=[{"name": "trainer", "state": ended(0)}]),
+    pod("Pending", {**waiting("CrashLoopBackOff", "")}, initContainerStatuses=[{"name": "x", "lastState": ended(1)}]),
+    pod("Failed", ended(1)),
+]
+
+
+@pytest.mark.parametrize("pods", NEVER_RAN)
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_job_that_never_ran_is_made_again_when_its_pod_would_be_another(pods: Any, suspend: bool) -> None:
+    outcome = read(job(suspend=suspend), *pods, shape="another")
+    assert (outcome.phase, outcome.reason) == ("Lost", "Pending")
+    assert "is made again" in outcome.message
+    assert read(job(suspend=suspend), *pods).phase in ("Pending", "Suspended")
+
+
+@pytest.mark.parametrize("pod_", RAN)
+def test_a_job_that_ran_is_left_alone(pod_: dict[str, Any]) -> None:
+    assert read(job(), pod_, shape="another") == read(job(), pod_)
+
+
+@pytest.mark.parametrize("status", [{"ready": 1}, {"failed": 1}, {"succeeded": 1}])
+def test_a_job_whose_pod_is_not_seen_yet_but_counted_is_left_alone(status: dict[str, int]) -> None:
+    assert read(job(**status), shape="another").phase != "Lost"
+
+
+def test_a_job_without_a_recorded_shape_is_left_alone() -> None:
+    old = job()
+    del old["metadata"]["annotations"]
+    assert read(old, shape="another").phase == "Pending"
 
 
 def found(*jobs: dict[str, Any], generation: int = 1) -> tuple[str | None, list[str]]:
