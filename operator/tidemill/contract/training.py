@@ -94,6 +94,10 @@ class Checkpoint(Document):
     """A checkpoint is stored after every so many epochs."""
 
 
+REGRESSION_METRICS = ("mae", "rmse", "r2", "medianAbsoluteError")
+CLASSIFICATION_METRICS = ("accuracy", "f1Macro", "logLoss", "rocAuc")
+
+
 class Gate(Document):
     """A bound that a metric of the trained model must keep, or the run fails with GateNotPassed."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.common import GPU, JobOptions, NodePlacement, Resources, Toleration
-from tidemill.build.job import MINIMUM_TTL, job_name, request_of, task_job
+from tidemill.build.job import job_name, request_of, task_job
 from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
 from tidemill.build.settings import BuildSettings, Images, Store
 from tidemill.contract.names import ANNOTATION_TASK, LABEL_QUEUE, NAME_LIMIT
@@ -105,10 +106,15 @@ def test_failures_are_told_apart_by_exit_code() -> None:
     assert rules[1]["onExitCodes"] == {"containerName": "task", "operator": "In", "values": list(range(64, 79))}
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, MINIMUM_TTL), (7200, 7200), (None, None)])
-def test_a_result_can_be_read_before_the_job_goes(asked: int | None, given: int | None) -> None:
+@pytest.mark.parametrize("asked", [60, 7200, None])
+def test_a_finished_job_stays_as_long_as_asked(asked: int | None) -> None:
     spec = job(options=JobOptions(ttl_seconds_after_finished=asked))["spec"]
-    assert spec.get("ttlSecondsAfterFinished") == given
+    assert spec.get("ttlSecondsAfterFinished") == asked
+
+
+def test_a_job_cannot_go_before_its_result_is_read() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 60"):
+        JobOptions(ttl_seconds_after_finished=59)
 
 
 def test_kueue_gets_a_suspended_job_with_its_label() -> None:

@@ -30,6 +30,18 @@ class Resources(Document):
     gpu: GPU | None = None
 
 
+WorkerResources = Annotated[
+    Resources,
+    Field(
+        json_schema_extra=rules(
+            cel("!has(self.gpu)", "no such Job uses a GPU, it would only hold one: leave it to TrainingRuns and ServingPools",
+                field=".gpu")
+        )
+    ),
+]  # fmt: skip
+"""Of Jobs that have no use for an accelerator."""
+
+
 class Toleration(Document):
     """A toleration, as in a pod's spec."""
 
@@ -69,8 +81,8 @@ class JobOptions(Document):
     """Retries after failures that are not the user's fault; evictions and preemptions do not count."""
     active_deadline_seconds: int | None = Field(default=None, ge=1)
     """The Job fails with DeadlineExceeded when it runs longer."""
-    ttl_seconds_after_finished: int | None = Field(default=3600, ge=0)
-    """The Job is removed so many seconds after its end; the result stays in status."""
+    ttl_seconds_after_finished: int | None = Field(default=3600, ge=60)
+    """The Job is removed so many seconds after its end, when its result has long been read; the result stays in status."""
 
 
 class ModelSelector(Document):

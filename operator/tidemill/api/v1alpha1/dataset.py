@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, Field
 
 from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, Resource, Status, Time
-from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
+from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources, WorkerResources
 from tidemill.contract.base import Document
 from tidemill.contract.data import Expectation, Input, ProfileOptions, RandomSplit, Split, Transform
 from tidemill.contract.markers import list_atomic, list_map, rules
@@ -26,7 +26,7 @@ class DatasetSpec(Document):
     """What must hold of the transformed rows."""
     split: Split = Split(random=RandomSplit())
     profile: ProfileOptions = ProfileOptions()
-    resources: Resources = Resources()
+    resources: WorkerResources = Resources()
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
     suspend: bool = False

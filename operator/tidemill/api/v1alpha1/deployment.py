@@ -15,6 +15,7 @@ from tidemill.api.v1alpha1.common import (
     Resources,
     Transition,
     VersionReference,
+    WorkerResources,
 )
 from tidemill.contract.base import Document
 from tidemill.contract.markers import cel, list_atomic, rules
@@ -44,7 +45,7 @@ class Batch(Document):
         )
     )  # fmt: skip
     """The splits that are scored."""
-    resources: Resources = Resources()
+    resources: WorkerResources = Resources()
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
 
@@ -54,7 +55,7 @@ class Edge(Document):
 
     export: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
     """The name of one of the version's exports."""
-    resources: Resources = Resources()
+    resources: WorkerResources = Resources()
     job: JobOptions = JobOptions()
 
 

@@ -18,7 +18,7 @@ from tidemill.api.base import (
     Status,
     Time,
 )
-from tidemill.api.v1alpha1.common import JobOptions, Resources, VersionReference
+from tidemill.api.v1alpha1.common import JobOptions, Resources, VersionReference, WorkerResources
 from tidemill.contract.base import Document
 from tidemill.contract.data import LabelSource
 from tidemill.contract.markers import cel, list_atomic, list_map, list_set, rules
@@ -74,7 +74,7 @@ class Retrain(Document):
     gate: RetrainGate = RetrainGate()
     approval: Literal["Auto", "Manual"] = "Auto"
     """Manual: a challenger that passed waits for `spec.approval.approvedBy` on its ModelVersion."""
-    resources: Resources = Resources()
+    resources: WorkerResources = Resources()
     """Of the prepare and comparison Jobs."""
     job: JobOptions = JobOptions()
 

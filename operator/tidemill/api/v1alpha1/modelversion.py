@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, ObjectName, Resource, Status, Time
-from tidemill.api.v1alpha1.common import ArtifactStatus, JobOptions, NodePlacement, Resources, Transition
+from tidemill.api.v1alpha1.common import (
+    ArtifactStatus,
+    JobOptions,
+    NodePlacement,
+    Resources,
+    Transition,
+    WorkerResources,
+)
 from tidemill.contract.base import Document
 from tidemill.contract.markers import cel, immutable, list_atomic, list_map, rules
 from tidemill.contract.model import ExportReport, VariantReport
@@ -96,7 +103,7 @@ class ModelVersionSpec(Document):
     """Optimised variants to make."""
     export: tuple[Export, ...] = Field(default=(), max_length=8, json_schema_extra=list_map("name"))
     """Edge exports to make."""
-    resources: Resources = Resources()
+    resources: WorkerResources = Resources()
     """Of the verify, optimise and export Jobs."""
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()

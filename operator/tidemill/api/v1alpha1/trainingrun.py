@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -12,7 +12,14 @@ from tidemill.api.v1alpha1.modelversion import ModelTemplate
 from tidemill.contract.base import Document
 from tidemill.contract.markers import cel, check_exactly_one, exactly_one, immutable, list_atomic, rules
 from tidemill.contract.results import Progress
-from tidemill.contract.training import Checkpoint, ContainerTrainer, Gate, TabularTrainer
+from tidemill.contract.training import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    Checkpoint,
+    ContainerTrainer,
+    Gate,
+    TabularTrainer,
+)
 
 
 class DatasetReference(Document):
@@ -51,6 +58,15 @@ class Trainer(Document):
         return self
 
 
+def _gates(trainer: str, metrics: tuple[str, ...], kind: str) -> dict[str, Any]:
+    """A built-in trainer's model is judged by its own metrics; a container's `metrics.json` may bring others."""
+    return cel(
+        f"!has(self.trainer.{trainer}) || !has(self.gates) || self.gates.all(g, g.metric in {list(metrics)})",
+        f"a gate on a {kind} must name one of its metrics: {', '.join(metrics)}",
+        field=".gates",
+    )
+
+
 class TrainingRunSpec(Document):
     """What is trained on what. Dataset, trainer and model cannot change once the run exists: a run is a record."""
 
@@ -63,6 +79,12 @@ class TrainingRunSpec(Document):
             ),
             cel("has(self.checkpoint) == has(oldSelf.checkpoint)", "checkpoint is immutable: create a new object instead",
                 field=".checkpoint"),
+            cel("has(self.queueName) == has(oldSelf.queueName)", "queueName is immutable: create a new object instead",
+                field=".queueName"),
+            _gates("tabularRegression", REGRESSION_METRICS, "regression"),
+            _gates("tabularClassification", CLASSIFICATION_METRICS, "classification"),
+            cel("has(self.trainer.container) || !has(self.resources.gpu) || self.resources.gpu.count == 1",
+                "the built-in trainers use one GPU: more would only be held", field=".resources.gpu.count"),
         )
     )  # fmt: skip
 
@@ -80,7 +102,7 @@ class TrainingRunSpec(Document):
     job: JobOptions = JobOptions()
     suspend: bool = False
     """The Job is created suspended, or suspended while it runs; with a queue, Kueue decides instead."""
-    queue_name: ObjectName | None = None
+    queue_name: Annotated[ObjectName | None, Field(json_schema_extra=rules(immutable("queueName")))] = None
     """A Kueue LocalQueue: the Job carries its label and starts suspended until Kueue admits it."""
 
 
