@@ -156,7 +156,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     """A ResourceQuota of the namespace is used up: raise it, or remove what is not needed."""
     FORBIDDEN = "Forbidden"
-    """The API server refused the operator a right; the message names it."""
+    """The API server refused the operator a right, or an admission policy what it wrote; the message says which."""
     CONNECTION_FAILED = "ConnectionFailed"
     """The API server did not answer; retried with backoff."""
     INTERNAL = "InternalError"

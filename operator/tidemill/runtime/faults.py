@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,7 +47,10 @@ def classify(error: Exception, obj: Object | None) -> Fault:
             text = f"{error.message}: raise the quota"
             return Fault(reason=Reason.QUOTA_EXCEEDED.value, message=text, expected=False)
         case ApiError() if error.forbidden:
-            text = f"the API server refused {error.what}: {error.message}: give the operator this right"
+            way_out = (
+                "give the operator this right" if _lacks_right(error) else "change what it objects to, or the rule"
+            )
+            text = f"the API server refused {error.what}: {error.message}: {way_out}"
             return Fault(reason=Reason.FORBIDDEN.value, message=text, expected=False)
         case ApiError():
             busy = error.conflict or error.status >= 429
@@ -56,6 +60,11 @@ def classify(error: Exception, obj: Object | None) -> Fault:
         case _:
             text = f"{type(error).__name__}: {error}"
             return Fault(reason=Reason.INTERNAL.value, message=text, expected=False, traceback=True)
+
+
+def _lacks_right(error: ApiError) -> bool:
+    """Whether RBAC refused (`User "x" cannot create resource "jobs" in …`), and not an admission policy or webhook."""
+    return re.search(r"cannot \S+ resource ", error.message) is not None
 
 
 def status_with(obj: Object, fault: Fault, *, now: datetime) -> dict[str, Any]:

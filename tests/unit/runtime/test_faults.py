@@ -41,6 +41,26 @@ def test_failures_are_classified(error: Exception, reason: str, expected: bool) 
     assert (fault.reason, fault.expected, fault.terminal) == (reason, expected, False)
 
 
+RBAC = (
+    'jobs.batch is forbidden: User "system:serviceaccount:tidemill-system:tidemill" cannot create resource "jobs" in API '
+    'group "batch" in the namespace "ml"'
+)
+POLICY = (
+    "jobs.batch \"train\" is forbidden: ValidatingAdmissionPolicy 'limits' with binding 'limits' denied request: Jobs "
+    "need a team label"
+)
+WEBHOOK = 'admission webhook "validate.kyverno.svc" denied the request: the image\'s registry is not allowed'
+
+
+@pytest.mark.parametrize(("said", "lacks_right"), [(RBAC, True), (POLICY, False), (WEBHOOK, False)])
+def test_only_rbac_asks_for_another_right(said: str, lacks_right: bool) -> None:
+    fault = classify(refusal(403, "Forbidden", said), None)
+    assert fault.reason == "Forbidden"
+    assert said in fault.message
+    assert ("give the operator this right" in fault.message) == lacks_right
+    assert ("change what it objects to" in fault.message) != lacks_right
+
+
 def invalid() -> tuple[dict[str, Any], ValidationError]:
     obj = raw("Dataset", spec={"inputs": [{"name": "a", "s3": {"uri": "http://not-s3"}}]})
     with pytest.raises(ValidationError) as caught:
