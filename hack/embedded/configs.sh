@@ -78,6 +78,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "$state/cni"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "$dir/registries" # HOST:PORT/hosts.toml of a registry that speaks plain HTTP, or has a CA of its own
 Y
 }
 

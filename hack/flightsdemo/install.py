@@ -31,7 +31,10 @@ def _hack(*args: str) -> str:
 
 
 def cluster() -> None:
-    """Bring up the cluster with the images loaded, and make it the one that kubectl and helm speak to."""
+    """Bring up the cluster with the images loaded, and make it the one that kubectl and helm speak to.
+
+    With TIDEMILL_IMAGES=FILE nothing is built or loaded: the cluster pulls the images of that file.
+    """
     with step("Images"):
         _hack("images", "build")
     with step("Cluster"):

@@ -33,6 +33,10 @@ class Month:
     blind: float
     latency_ms: dict[str, float]
     attempt: dict[str, Any] | None = None
+    """The newest retraining of the month."""
+    retrainings: int = 0
+    blind_retrained: bool = False
+    """Whether the blind comparison was trained after this month."""
     production: int | None = None
 
 
@@ -159,6 +163,7 @@ def turn(options: Options, *, window: float) -> list[Month]:
         scored = [m for m in (*seen, *later) if m.get("score") is not None]
         worst = max(scored, key=lambda m: m["score"], default={})
         mae = result["mae"]
+        count = kubectl.get("tmdrift", POLICY).get("status", {}).get("attemptCount", 0)
         row = Month(
             month=month,
             requests=result["requests"],
@@ -171,6 +176,7 @@ def turn(options: Options, *, window: float) -> list[Month]:
             blind=mae.get(manifests.BLIND, mae[STATIC]),
             latency_ms=result["latencyMs"],
             attempt=attempt,
+            retrainings=count - before,
             production=production(),
         )
         rows.append(row)
@@ -179,4 +185,5 @@ def turn(options: Options, *, window: float) -> list[Month]:
         if options.blind and month != options.months[-1]:
             with step(f"2013-{month:02d} blind retraining, for comparison") as current:
                 retrain_blindly(month, options, step=current)
+            row.blind_retrained = True
     return rows

@@ -26,13 +26,29 @@ def summary(rows: Sequence[Month]) -> dict[str, Any]:
             "blindMonthly": fmean(r.blind for r in rows),
         },
         "retrainings": {
-            "loop": sum(r.attempt is not None for r in rows),
+            "loop": sum(r.retrainings for r in rows),
             "promoted": sum((r.attempt or {}).get("phase") == "Promoted" for r in rows),
-            "blindMonthly": len(rows) - 1,
+            "blindMonthly": sum(r.blind_retrained for r in rows),
         },
         "requests": sum(r.requests for r in rows),
         "failedRequests": sum(r.failed for r in rows),
     }
+
+
+def shortfalls(rows: Sequence[Month]) -> list[str]:
+    """What the loop has to show, and did not: an error below both alternatives, with fewer retrainings than blind."""
+    total = summary(rows)
+    mean, runs = total["meanAbsoluteErrorMinutes"], total["retrainings"]
+    found = [
+        f"the loop's mean error {mean['loop']:.2f} is not below {mean[other]:.2f} of {words}"
+        for other, words in (("neverRetrained", "never retraining"), ("blindMonthly", "blind monthly retraining"))
+        if mean["loop"] >= mean[other]
+    ]
+    if runs["loop"] >= runs["blindMonthly"]:
+        found.append(f"the loop retrained {runs['loop']} times, blind monthly retraining {runs['blindMonthly']} times")
+    if total["failedRequests"]:
+        found.append(f"{total['failedRequests']} of {total['requests']} requests failed")
+    return found
 
 
 def table(rows: Sequence[Month]) -> str:
@@ -80,7 +96,7 @@ def _draw_drift(rows: Sequence[Month], labels: list[str], path: Path) -> None:
     bars = axes.bar(labels, [r.psi or 0 for r in rows], color="#3b7dd8")
     axes.bar_label(bars, [r.worst_feature or "" for r in rows], fontsize=8, padding=2)
     for index, r in enumerate(rows):
-        if r.attempt:
+        if r.retrainings:
             axes.annotate("retrained", (index, 0), ha="center", va="bottom", fontsize=8, color="white")
     axes.set(
         title="Drift: the worst feature's population stability index",

@@ -5,23 +5,27 @@ hack/images list              name, size and layers of what has been built
 hack/images digests [NAME…]   a fragment of Helm values that fixes the built images by digest
 hack/images reference NAME    the full name of a built image, for `image:` in a manifest
 hack/images archive NAME… > X one OCI archive of built images, which Docker, containerd and podman load
+hack/images push PREFIX [NAME…]  push built images to a registry, as PREFIX/NAME (PREFIX: registry.example.org/tidemill), and
+                              print the same fragment with what they are called there; --insecure: without TLS
+hack/images crane             where the program is that push uses; compiled if it is not there yet
 hack/images unpack NAME DIR   a built image's files, for running its programs on this machine
 hack/images prune             remove from the cache what no newest image needs
 With a Docker daemon (or TIDEMILL_IMAGES=docker) images/<name>/Dockerfile is built instead; TIDEMILL_IMAGES=packages never.
+TIDEMILL_IMAGES=FILE, which `push` printed: nothing is built; list, digests, reference are of the images in that
+registry.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
-from . import builder, docker
+from . import builder, docker, origin, registry
 from .archive import export
 from .recipes import RECIPES, REPOSITORY
-from .store import BuildError, Image, recall_image
+from .store import BuildError, Image, recall_image, say
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +34,11 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("build", "digests"):
         verbs.add_parser(verb).add_argument("names", nargs="*")
-    for verb in ("list", "names", "prune", "superseded"):
+    push = verbs.add_parser("push")
+    push.add_argument("--insecure", action="store_true")
+    push.add_argument("prefix")
+    push.add_argument("names", nargs="*")
+    for verb in ("list", "names", "prune", "superseded", "crane"):
         verbs.add_parser(verb)
     verbs.add_parser("reference").add_argument("name")
     unpack = verbs.add_parser("unpack")
@@ -54,7 +62,10 @@ def main(arguments: list[str]) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     names = _known(options.names) or list(RECIPES)
-    if docker.wanted():
+    if origin.given() is not None:
+        say(f"nothing to build: images are those of {origin.where()}")
+        return 0
+    if origin.by_docker():
         for name in names:
             docker.build(name)
         return 0
@@ -70,6 +81,9 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> None:
+    if origin.given() is not None:
+        print(*(image.by_digest for image in _built([])), sep="\n")
+        return
     print(f"{'IMAGE':52} {'PACKED':>9} {'UNPACKED':>9}  LAYERS (unpacked MB)")
     for image in _built([]):
         unpacked = sum(layer.unpacked for layer in image.layers)
@@ -83,11 +97,23 @@ def _names(_: argparse.Namespace) -> None:
 
 
 def _digests(options: argparse.Namespace) -> None:
-    images = {
-        image.name: {"repository": image.repository, "tag": image.tag, "digest": image.digest}
-        for image in _built(_known(options.names))
-    }
-    print(json.dumps({"images": images}, indent=2))  # JSON is YAML too
+    images = _built(_known(options.names))
+    print(registry.fragment(images))
+    if loose := [image.name for image in images if not image.digest]:
+        say(
+            f"no digest, only a tag: {', '.join(loose)}; Docker's images get their digests from a registry: hack/images push"
+        )
+
+
+def _push(options: argparse.Namespace) -> None:
+    images = _local(_known(options.names))
+    if not images:
+        raise BuildError("nothing has been built: run hack/images build")
+    print(registry.fragment([registry.push(image, options.prefix, insecure=options.insecure) for image in images]))
+
+
+def _crane(_: argparse.Namespace) -> None:
+    print(registry.crane())
 
 
 def _reference(options: argparse.Namespace) -> None:
@@ -98,8 +124,8 @@ def _reference(options: argparse.Namespace) -> None:
 def _archive(options: argparse.Namespace) -> None:
     if os.isatty(1):
         raise BuildError("an archive goes to a file or a pipe, not to a terminal")
-    images = _built(_known(options.names))
-    if docker.wanted():
+    images = _local(_known(options.names))
+    if origin.by_docker():
         docker.save(images)
         return
     export(images, sys.stdout.buffer, present=options.present_blobs)
@@ -113,7 +139,7 @@ def _missing(options: argparse.Namespace) -> None:
 
 
 def _superseded(_: argparse.Namespace) -> None:
-    newest = {name for image in _built([]) for name in (image.reference, image.by_digest)}
+    newest = {name for image in _local([]) for name in (image.reference, image.by_digest)}
     repositories = tuple(f"{REPOSITORY}/{name}{mark}" for name in RECIPES for mark in ":@")
     for name in sys.stdin.read().split():
         if name.startswith(repositories) and name not in newest:
@@ -121,12 +147,12 @@ def _superseded(_: argparse.Namespace) -> None:
 
 
 def _unpack(options: argparse.Namespace) -> None:
-    (image,) = _built(_known([options.name]))
+    (image,) = _local(_known([options.name]))
     builder.unpack(image, options.folder)
 
 
 def _prune(_: argparse.Namespace) -> None:
-    builder.prune(_built([]))
+    builder.prune(_local([]))
 
 
 def _known(names: list[str]) -> list[str]:
@@ -137,6 +163,16 @@ def _known(names: list[str]) -> list[str]:
 
 
 def _built(names: list[str]) -> list[Image]:
+    """The images to use: those of the registry that TIDEMILL_IMAGES names, else those that were built here."""
+    there = origin.given()
+    if there is None:
+        return _local(names)
+    if missing := [name for name in names if name not in there]:
+        raise BuildError(f"{origin.where()} has no {', '.join(missing)}: it has {', '.join(there) or 'no image'}")
+    return [there[name] for name in names or there]
+
+
+def _local(names: list[str]) -> list[Image]:
     found = []
     for name in names or RECIPES:
         image = recall_image(name)

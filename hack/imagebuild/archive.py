@@ -98,7 +98,6 @@ def export(images: list[Image], out: IO[bytes], *, present: Path | None = None) 
     wanted: dict[str, None] = {}
     for image in images:
         wanted.update(dict.fromkeys([image.digest, image.config, *(layer.digest for layer in image.layers)]))
-    entries = [_entry(image, name) for image in images for name in (image.reference, image.by_digest)]
     docker = [
         {
             "Config": _blob_name(image.config),
@@ -116,9 +115,15 @@ def export(images: list[Image], out: IO[bytes], *, present: Path | None = None) 
                 info = tarfile.TarInfo(_blob_name(digest))
                 info.size = os.fstat(data.fileno()).st_size
                 tar.addfile(info, data)
-        _add_bytes(tar, "index.json", _canonical({"schemaVersion": 2, "manifests": entries}))
+        _add_bytes(tar, "index.json", index(images, also_by_digest=True))
         if not present:
             _add_bytes(tar, "manifest.json", _canonical(docker))
+
+
+def index(images: list[Image], *, also_by_digest: bool = False) -> bytes:
+    """The index of an OCI layout: each image by its tag, and again by its digest for readers that name images so."""
+    names = [(i, name) for i in images for name in ((i.reference, i.by_digest) if also_by_digest else (i.reference,))]
+    return _canonical({"schemaVersion": 2, "manifests": [_entry(image, name) for image, name in names]})
 
 
 def _entry(image: Image, name: str) -> dict[str, Any]:

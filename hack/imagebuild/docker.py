@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
-import shutil
 import subprocess
 
 from .recipes import REPOSITORY
 from .store import REPO, BuildError, Image, remember_image, say
-
-
-@functools.cache
-def wanted() -> bool:
-    """Whether images come from Docker: as TIDEMILL_IMAGES says, else if a daemon answers."""
-    choice = os.environ.get("TIDEMILL_IMAGES", "")
-    if choice not in ("", "docker", "packages"):
-        raise BuildError(f"TIDEMILL_IMAGES={choice!r}: it can be docker or packages")
-    if choice:
-        return choice == "docker"
-    if not shutil.which("docker"):
-        return False
-    return subprocess.run(["docker", "version"], capture_output=True, timeout=20).returncode == 0
 
 
 def build(name: str) -> Image:
@@ -31,7 +18,7 @@ def build(name: str) -> Image:
     identity = _build(name)
     tag = identity.removeprefix("sha256:")[:12]
     subprocess.run(["docker", "tag", f"{repository}:build", f"{repository}:{tag}"], check=True)
-    # without a registry an image has no repository digest: the tag alone, made of the image's id, fixes it
+    # a registry gives an image its digest, when it is pushed; until then the tag, made of the image's id, fixes it
     image = Image(name, repository, tag, "", 0, identity, ())
     remember_image(image)
     say(f"built {image.reference}")
@@ -58,3 +45,18 @@ def _build(name: str) -> str:
 def save(images: list[Image]) -> None:
     """Write an archive of images to the standard output."""
     subprocess.run(["docker", "save", *(image.reference for image in images)], check=True)
+
+
+def push(image: Image, repository: str) -> Image:
+    """Push an image; returns it with the digest that the registry gave it."""
+    name = f"{repository}:{image.tag}"
+    for command in (["docker", "tag", image.reference, name], ["docker", "push", "--quiet", name]):
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            raise BuildError(f"{' '.join(command)}:\n{run.stderr.strip()[-4000:]}")
+    inspect = ["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", name]
+    for by_digest in json.loads(subprocess.check_output(inspect, text=True)):
+        pushed, _, digest = by_digest.partition("@")
+        if pushed == repository:
+            return Image(image.name, repository, image.tag, digest, 0, image.config, ())
+    raise BuildError(f"docker push gave {name} no digest")

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,8 +51,26 @@ class Cluster:
                         yield event
 
     def audit_position(self) -> int:
-        """The audit log's present end."""
+        """The audit log's present end; the test is skipped where there is none to read."""
+        if not self.audit_log.exists():
+            pytest.skip("only the embedded cluster's audit log can be read")
         return self.audit_log.stat().st_size
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether hack/cluster started it: then its nodes can be reached, not only its API server."""
+        return "TIDEMILL_KUBECONFIG" not in os.environ
+
+    def sigkill(self, container: str) -> None:
+        """Kill a container's first process with SIGKILL, by the id in its pod's status."""
+        _hack("cluster", "sigkill", container, seconds=60)
+
+    def host(self) -> str:
+        """An address of this machine that the node of the embedded cluster reaches; the test is skipped on others."""
+        network = Path(self.environment["KUBECONFIG"]).parent / "network"
+        if not network.exists():
+            pytest.skip("only the embedded cluster's node reaches a port of this machine by an address that is known")
+        return f"10.200.{network.read_text().strip()}.1"
 
     def down(self) -> None:
         """End it."""
