@@ -34,7 +34,7 @@ test-fast: setup ## all tests that need no cluster
 
 test-e2e: setup cluster-up ## the tests on a real cluster
 	@eval "$$(hack/cluster env)"
-	$(PYTEST) tests/e2e
+	$(PYTEST) -m e2e tests/e2e tests/agent
 
 test: check ## everything: check, unit, property, golden, glue and end-to-end tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not e2e" $(FAST)

@@ -6,10 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from flightsdemo import chaos, data, install, kubectl, latency, manifests, months, report
+from flightsdemo import chaos, checks, data, install, kubectl, latency, manifests, months, report
 from flightsdemo.kubectl import DemoError
 from flightsdemo.terminal import elapsed, say, step
 from tidemill.api.durations import seconds
+
+MONTHS = 9
+"""April to December."""
 
 
 def arguments() -> argparse.Namespace:
@@ -30,10 +33,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def story(options: months.Options, seed: int, kills: int) -> tuple[list[months.Month], int]:
-    """From the first manifest to the last month; the months and how often the operator was killed."""
+def story(options: months.Options, seed: int, kills: int) -> tuple[list[months.Month], dict[str, float | None]]:
+    """From the first manifest to the last month; the months, and how long the first version took to answer."""
     examples = options.examples
-    if kubectl.get("tmdrift", months.POLICY).get("status", {}).get("attemptCount"):
+    if kubectl.get("tmdrift", manifests.POLICY).get("status", {}).get("attemptCount"):
         raise DemoError(
             "an earlier demo has replayed months here already: kubectl delete namespace flights, then again"
         )
@@ -45,6 +48,9 @@ def story(options: months.Options, seed: int, kills: int) -> tuple[list[months.M
     )
     killer = chaos.OperatorKiller(kills, least=10, most=60, seed=seed)
     killer.start()
+    with step("Client"):
+        kubectl.run("wait", "--for=condition=Ready", "pod", manifests.CLIENT, "-n", kubectl.NAMESPACE, "--timeout=120s")
+    asking = months.client(options.months[0], options, "--first-answer", "600")
     try:
         for file in ("dataset", "trainingrun", "serving", "batch", "driftpolicy"):
             kubectl.run("apply", "-f", str(examples / f"{file}.yaml"))
@@ -54,16 +60,19 @@ def story(options: months.Options, seed: int, kills: int) -> tuple[list[months.M
         with step("tmdep flights") as current:
             kubectl.wait_ready("tmdep", "flights", step=current)
             kubectl.wait_ready("tmdep", "flights-static", step=current)
+        first = latency.first_version(months.first_answer(asking))
         options.template = kubectl.get("tmrun", "flights-q1")
-        window = seconds(kubectl.get("tmdrift", months.POLICY)["spec"]["window"])
+        window = seconds(kubectl.get("tmdrift", manifests.POLICY)["spec"]["window"])
         rows = months.turn(options, window=window)
+        killer.finish()
     finally:
         killer.stop()
-    return rows, killer.killed
+        asking.kill()
+    return rows, first
 
 
 def main() -> int:
-    """Run the demo; 1 when something went wrong, with the reason on standard error."""
+    """Run the demo; 1 when something went wrong or the loop was not worth having, with the reason on standard error."""
     args = arguments()
     first, _, last = args.months.partition("-")
     options = months.Options(
@@ -78,17 +87,24 @@ def main() -> int:
         if not args.cluster_is_up:
             install.cluster()
             install.charts()
-        rows, killed = story(options, args.seed, args.kill_operator)
-        attempts = latency.measure()
-        paths = report.write(rows, args.out, {"operatorKilled": killed, "latency": attempts, "seconds": elapsed()})
+        rows, first = story(options, args.seed, args.kill_operator)
+        extra = {"operatorKilled": args.kill_operator, "firstVersion": first, "seconds": elapsed()}
+        paths = report.write(rows, args.out, extra)
+        inconsistent = checks.problems()
     except DemoError as error:
         print(f"\ndemo: error: {error}", file=sys.stderr)
         return 1
     print(f"\n{report.table(rows)}\n")
-    print("\n".join(latency.lines(attempts)))
+    print(latency.line("first version", first))
+    print("\n".join(latency.lines([row.steps for row in rows if row.steps])))
     say("; ".join(str(path) for path in paths))
     print("Look around: kubectl get tidemill -n flights. End the cluster: make cluster-down")
-    return 0
+    # a few months, or no comparison, show the loop but cannot show that it is worth having
+    whole = len(rows) == MONTHS and options.blind
+    wrong = [*inconsistent, *(report.shortfalls(rows) if whole else ())]
+    for problem in wrong:
+        print(f"demo: error: {problem}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import threading
 
 from flightsdemo import kubectl
 from flightsdemo.install import SYSTEM, sigkill
+from flightsdemo.kubectl import DemoError
 from flightsdemo.terminal import say
 
 OPERATOR = "app.kubernetes.io/component=operator"
@@ -37,6 +38,12 @@ class OperatorKiller(threading.Thread):
             kubectl.run("delete", "pod", "-n", SYSTEM, "-l", OPERATOR, "--grace-period=0", "--force")
             self.killed += 1
             say(f"killed the operator, {self.killed} of {self._times}")
+
+    def finish(self) -> None:
+        """Wait for the kills that are still to come. Raises DemoError when a kill failed."""
+        self.join()
+        if self.killed < self._times:
+            raise DemoError(f"the operator was killed {self.killed} times, not {self._times}; the reason stands above")
 
     def stop(self) -> None:
         """Kill no more."""

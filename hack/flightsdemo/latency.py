@@ -7,88 +7,92 @@ from datetime import datetime
 from typing import Any
 
 from flightsdemo import kubectl
-from flightsdemo.months import DEPLOYMENT, POLICY
+from flightsdemo.manifests import DEPLOYMENT, POLICY
 from tidemill.contract.names import GROUP, LABEL_TASK, TASK_CONTAINER
 
 OWN_SHARE = "tidemillsOwn"
 
 
-def _seconds(first: str | None, second: str | None) -> float | None:
-    if not first or not second:
-        return None
-    return (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()
+Interval = tuple[datetime, datetime]
 
 
-def _work(owner: str, name: str, task: str = "") -> tuple[str | None, str | None]:
-    """When the first container of an owner's tasks began and the last one ended, as its pods still say."""
+def _runs(owner: str, name: str, task: str = "") -> list[Interval]:
+    """When the containers of an owner's tasks ran, as its pods still say."""
     selector = f"{GROUP}/{owner}={name}" + (f",{LABEL_TASK}={task}" if task else "")
-    ended = [
-        state["terminated"]
+    return [
+        (datetime.fromisoformat(ended["startedAt"]), datetime.fromisoformat(ended["finishedAt"]))
         for pod in kubectl.listed("pod", selector=selector)
         for status in pod["status"].get("containerStatuses", ())
-        if status["name"] == TASK_CONTAINER and "terminated" in (state := status["state"])
+        if status["name"] == TASK_CONTAINER and (ended := status["state"].get("terminated"))
     ]
-    return (
-        min((each["startedAt"] for each in ended), default=None),
-        max((each["finishedAt"] for each in ended), default=None),
-    )
 
 
-def measure() -> list[dict[str, Any]]:
-    """Seconds of each attempt's steps; None where a step did not happen or its pod is gone.
+def _time(moment: str | None) -> datetime | None:
+    return datetime.fromisoformat(moment) if moment else None
+
+
+def _span(runs: list[Interval]) -> tuple[datetime | None, datetime | None]:
+    return min((begin for begin, _ in runs), default=None), max((end for _, end in runs), default=None)
+
+
+def _seconds(first: datetime | None, second: datetime | None) -> float | None:
+    return (second - first).total_seconds() if first and second else None
+
+
+def _uncovered(begin: datetime, end: datetime, runs: list[Interval]) -> float:
+    """Seconds from begin to end in which nothing ran."""
+    idle, at = 0.0, begin
+    for first, last in sorted(runs):
+        idle += max(0.0, (min(first, end) - at).total_seconds())
+        at = max(at, min(last, end))
+    return idle + (end - at).total_seconds()
+
+
+def measure(attempt: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of a retraining's steps, soon after its end; None where a step did not happen or its pod is gone.
 
     `tidemillsOwn` is the time from the trigger to the end in which no Job's container ran: reconciling, and Kubernetes
     starting pods.
     """
-    found = []
-    for attempt in reversed(kubectl.get("tmdrift", POLICY)["status"].get("attempts", [])):
-        prepare = _work("dataset", attempt.get("dataset") or "-", "PrepareDataset")
-        train = _work("trainingrun", attempt.get("trainingRun") or "-", "TrainModel")
-        version = (attempt.get("challenger") or {}).get("name") or "-"
-        verify = _work("modelversion", version, "VerifyModel")
-        compare = _work("driftpolicy", POLICY, "") if attempt is None else _comparison(attempt)
-        steps = {
-            "driftToTrigger": _seconds(attempt.get("driftedAt"), attempt["triggeredAt"]),
-            "triggerToPreparing": _seconds(attempt["triggeredAt"], prepare[0]),
-            "preparing": _seconds(*prepare),
-            "preparedToTraining": _seconds(prepare[1], train[0]),
-            "training": _seconds(*train),
-            "trainedToVerifying": _seconds(train[1], verify[0]),
-            "verifying": _seconds(*verify),
-            "verifiedToComparing": _seconds(verify[1], compare[0]),
-            "comparing": _seconds(*compare),
-            "comparedToEnd": _seconds(compare[1], attempt.get("finishedAt")),
-        }
-        own = [v for k, v in steps.items() if "To" in k and k != "driftToTrigger"]
-        steps[OWN_SHARE] = None if None in own else sum(v for v in own if v is not None)
-        found.append({"number": attempt["number"], "phase": attempt["phase"], **steps})
-    return found
-
-
-def _comparison(attempt: dict[str, Any]) -> tuple[str | None, str | None]:
-    """The window of the attempt's comparison: the policy's task that began after the challenger existed."""
-    selector = f"{GROUP}/driftpolicy={POLICY}"
-    for pod in kubectl.listed("pod", selector=selector):
-        for status in pod["status"].get("containerStatuses", ()):
-            ended = status["state"].get("terminated")
-            if ended and attempt["triggeredAt"] <= ended["startedAt"] <= (attempt.get("finishedAt") or "9"):
-                return ended["startedAt"], ended["finishedAt"]
-    return None, None
-
-
-def first_version(answered_at: str | None) -> dict[str, float | None]:
-    """From the upload of the first model to the first request it answered."""
-    version = kubectl.get("tmmv", f"{DEPLOYMENT}-v1")
-    train = _work("trainingrun", "flights-q1", "TrainModel")
-    verify = _work("modelversion", f"{DEPLOYMENT}-v1", "VerifyModel")
-    transitions = kubectl.get("tmdep", DEPLOYMENT).get("status", {}).get("transitions", [])
-    serving = transitions[-1]["at"] if transitions else None
+    triggered, ended = datetime.fromisoformat(attempt["triggeredAt"]), _time(attempt.get("finishedAt"))
+    version = (attempt.get("challenger") or {}).get("name") or "-"
+    prepare = _runs("dataset", attempt.get("dataset") or "-")
+    train = _runs("trainingrun", attempt.get("trainingRun") or "-")
+    made = _runs("modelversion", version)
+    compare = _runs("driftpolicy", POLICY, "CompareModels")
+    preparing, training, comparing = _span(prepare), _span(train), _span(compare)
+    verifying = _span(_runs("modelversion", version, "VerifyModel"))
+    own = _uncovered(triggered, ended, [*prepare, *train, *made, *compare]) if ended and compare else None
     return {
-        "uploadedToModelVersion": _seconds(train[1], version.get("metadata", {}).get("creationTimestamp")),
-        "modelVersionToVerifying": _seconds(version.get("metadata", {}).get("creationTimestamp"), verify[0]),
-        "verifying": _seconds(*verify),
-        "verifiedToServing": _seconds(verify[1], serving),
-        "uploadedToFirstAnswer": _seconds(train[1], answered_at),
+        "number": attempt["number"],
+        "phase": attempt["phase"],
+        "driftToTrigger": _seconds(_time(attempt.get("driftedAt")), triggered),
+        "triggerToPreparing": _seconds(triggered, preparing[0]),
+        "preparing": _seconds(*preparing),
+        "preparedToTraining": _seconds(preparing[1], training[0]),
+        "training": _seconds(*training),
+        "trainedToVerifying": _seconds(training[1], verifying[0]),
+        "verifyingAndVariants": _seconds(*_span(made)),
+        "variantsToComparing": _seconds(_span(made)[1], comparing[0]),
+        "comparing": _seconds(*comparing),
+        "comparedToEnd": _seconds(comparing[1], ended),
+        OWN_SHARE: own,
+    }
+
+
+def first_version(answered_at: datetime) -> dict[str, float | None]:
+    """From the upload of the first model to the first request it answered."""
+    name = f"{DEPLOYMENT}-v1"
+    uploaded = _span(_runs("trainingrun", "flights-q1"))[1]
+    created = _time(kubectl.get("tmmv", name).get("metadata", {}).get("creationTimestamp"))
+    made = _span(_runs("modelversion", name))
+    transitions = kubectl.get("tmdep", DEPLOYMENT).get("status", {}).get("transitions", [])
+    return {
+        "uploadedToModelVersion": _seconds(uploaded, created),
+        "modelVersionToVerifying": _seconds(created, made[0]),
+        "verifyingAndVariants": _seconds(*made),
+        "uploadedToServing": _seconds(uploaded, _time(transitions[-1]["at"] if transitions else None)),
+        "uploadedToFirstAnswer": _seconds(uploaded, answered_at),
     }
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from flightsdemo.kubectl import NAMESPACE
 
+POLICY = "flights"
+DEPLOYMENT = "flights"
+STATIC = "flights-static"
 CLIENT = "flights-client"
 BLIND = "flights-blind"
 

@@ -6,16 +6,14 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flightsdemo import data, kubectl, manifests
+from flightsdemo import data, kubectl, latency, manifests
 from flightsdemo.kubectl import NAMESPACE, DemoError
+from flightsdemo.manifests import DEPLOYMENT, POLICY, STATIC
 from flightsdemo.terminal import Step, say, step
-
-POLICY = "flights"
-DEPLOYMENT = "flights"
-STATIC = "flights-static"
 
 
 @dataclass
@@ -34,6 +32,8 @@ class Month:
     latency_ms: dict[str, float]
     attempt: dict[str, Any] | None = None
     """The newest retraining of the month."""
+    steps: dict[str, Any] | None = None
+    """Its steps' seconds."""
     retrainings: int = 0
     blind_retrained: bool = False
     """Whether the blind comparison was trained after this month."""
@@ -53,33 +53,40 @@ class Options:
     template: dict[str, Any] = field(default_factory=dict)
 
 
+def client(month: int, options: Options, *flags: str) -> subprocess.Popen[str]:
+    """The client's program in its pod, with the Dataset's SQL."""
+    program = ["kubectl", "exec", "-i", "-n", NAMESPACE, manifests.CLIENT, "--", "python3", "-m", "flights_client"]
+    process = subprocess.Popen(
+        [*program, str(month), "--rows", str(options.rows), "--seed", str(options.seed), *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    process.stdin.write(data.dataset_sql(options.examples))
+    process.stdin.close()
+    return process
+
+
+def first_answer(process: subprocess.Popen[str]) -> datetime:
+    """When the client got its first answer. Raises DemoError when it never did."""
+    assert process.stdout
+    assert process.stderr
+    said = process.stdout.read()
+    if process.wait():
+        raise DemoError(f"the client got no first answer: {process.stderr.read().strip()}")
+    return datetime.fromtimestamp(json.loads(said)["answeredAt"], tz=UTC)
+
+
 def replay(
     month: int, options: Options, *, shadows: list[str], step: Step
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One month by the client's pod; its result, and the policy's monitors as they were seen meanwhile."""
-    command = [
-        "kubectl",
-        "exec",
-        "-i",
-        "-n",
-        NAMESPACE,
-        manifests.CLIENT,
-        "--",
-        "python3",
-        "-m",
-        "flights_client",
-        str(month),
-    ]
-    command += ["--rows", str(options.rows), "--seconds", str(options.seconds), "--seed", str(options.seed)]
-    command += [word for shadow in shadows for word in ("--shadow", shadow)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdin
+    compared = [word for shadow in shadows for word in ("--shadow", shadow)]
+    process = client(month, options, "--seconds", str(options.seconds), *compared)
     assert process.stdout
     assert process.stderr
-    process.stdin.write(data.dataset_sql(options.examples))
-    process.stdin.close()
     result: dict[str, Any] | None = None
     seen: list[dict[str, Any]] = []
     for line in process.stdout:
@@ -176,6 +183,7 @@ def turn(options: Options, *, window: float) -> list[Month]:
             blind=mae.get(manifests.BLIND, mae[STATIC]),
             latency_ms=result["latencyMs"],
             attempt=attempt,
+            steps=latency.measure(attempt) if attempt else None,
             retrainings=count - before,
             production=production(),
         )

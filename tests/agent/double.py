@@ -1,7 +1,6 @@
 """The few verbs of the Kubernetes API that the agent uses, in memory: list, watch, create, merge patch, delete.
 
-For tests without a cluster, and for what a real server does too rarely to wait for: a compacted history (410), watches
-that break. Where there is a cluster, the same tests run on it.
+For what a real server does too rarely to wait for: a compacted history (410), watches that break.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 
+from flights_client.first import first_answer
 from flights_client.replay import replay
 
 
@@ -20,7 +21,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="chooses the flights")
     parser.add_argument("--deployment", default="flights", help="the Deployment, which is also its Service's name")
     parser.add_argument("--shadow", action="append", default=[], help="another Deployment to compare with")
+    parser.add_argument(
+        "--first-answer",
+        type=float,
+        metavar="SECONDS",
+        help="only wait so long for the first answer; prints its Unix time",
+    )
     args = parser.parse_args()
+    if args.first_answer is not None:
+        answered = first_answer(
+            args.month,
+            sql=sys.stdin.read(),
+            seed=args.seed,
+            deployment=args.deployment,
+            timeout=args.first_answer,
+        )
+        print(json.dumps({"answeredAt": asyncio.run(answered)}), flush=True)
+        return
     result = asyncio.run(
         replay(
             args.month,

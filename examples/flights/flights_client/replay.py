@@ -54,13 +54,16 @@ async def replay(
         store.write_table(s3, *late)
     store.write_table(s3, f"labelled/2013-{month:02d}.parquet", pa.concat_tables(labelled))
     p50, p99 = np.percentile(latencies, [50, 99]) * 1000 if latencies else (float("nan"), float("nan"))
+    errors_by_model = {name: np.concatenate(parts) for name, parts in absolute.items()}
+    answered = np.all([np.isfinite(each) for each in errors_by_model.values()], axis=0)
     return {
         "month": month,
         "requests": sent,
         "errors": len(errors),
         "firstError": errors[0] if errors else None,
         "versions": versions,
-        "mae": {name: float(np.nanmean(np.concatenate(parts))) for name, parts in absolute.items()},
+        # all models on the very same rows
+        "mae": {name: float(np.mean(each[answered])) for name, each in errors_by_model.items()},
         "latencyMs": {"p50": float(p50), "p99": float(p99)},
         "seconds": time.monotonic() - begin,
     }
