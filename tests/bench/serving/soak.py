@@ -1,7 +1,8 @@
 """A long run: millions of requests with sampling on, its rate changed and models loaded and unloaded meanwhile; prints JSON.
 
 Every answer is checked by the load generator, every sampled value by the consumer here (which deletes segments as the
-agent does), and at the end the tap's books must balance: sampled = read + dropped.
+agent does), and at the end the tap's books must balance: sampled = read + dropped. The server's memory and the tap's disk
+are bounded: memory by what it was after the first fifth of the run and a quarter of that, disk by the tap's own limit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tidemill_agent.tap import read_batches, segments
 COLUMNS = 16
 # The mean is 10 %.
 RATES = (0.1, 0.02, 0.18, 0.1, 0.0, 0.2)
+MEMORY_GROWTH = 1.25
 MODELS = {"double": 2, "triple": 3, "tenfold": 10}
 
 
@@ -190,6 +192,9 @@ def main() -> None:
         or summary["tap"]["wrong_values"]
         or not summary["balanced"]
         or summary["churn_problems"]
+        or not summary["server_alive"]
+        or summary["memory_mib"]["max"] > MEMORY_GROWTH * summary["memory_mib"]["warm"]
+        or summary["disk_max_bytes"] > summary["disk_limit_bytes"]
     )
     sys.exit(1 if failed else 0)
 
