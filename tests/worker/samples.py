@@ -116,13 +116,14 @@ def publish_raw(lab: Lab, body: bytes, columns: Document | None = None, **more: 
     return result
 
 
-def dataset_of(lab: Lab, columns: Document) -> Document:
+def dataset_of(lab: Lab, columns: Document, **more: Any) -> Document:
     uri = lab.put_table("raw.parquet", columns)
     document = {
         "type": "PrepareDataset",
         "root": f"{lab.root}/datasets/own",
         "inputs": [{"name": "raw", "s3": {"uri": uri}}],
         "split": {"random": {}},
+        **more,
     }
     reference: Document = lab.run(document).artifact.model_dump()
     return reference

@@ -191,3 +191,25 @@ def test_patience_stops_early_and_keeps_the_best_weights(lab: Lab) -> None:
     lines = [json.loads(line) for line in lab.get(f"{lab.root}/runs/run/uid/metrics.jsonl").decode().splitlines()]
     best = min(lines, key=lambda line: line["validationLoss"])
     assert len(lines) == best["epoch"] + 5
+
+
+def test_a_gpu_that_is_not_there_is_reported(lab: Lab) -> None:
+    """The run goes on, and whoever looks at its progress or its result knows that the GPU idles."""
+    asking = lab.with_environment(gpu="nvidia.com/gpu")
+    data, context = dataset(asking, 300), asking.context()
+    seen: list[str] = []
+    epoch = context.tracker.epoch
+
+    def watched(**values: Any) -> None:
+        epoch(**values)
+        seen.append(context.tracker.current.message)
+
+    context.tracker.epoch = watched  # type: ignore[method-assign]
+    result = asking.run(train(asking, data, trainer={"epochs": 2}), context)
+    assert result.device == "cpu"
+    (warning,) = result.warnings
+    assert "although a GPU was asked for (nvidia.com/gpu)" in warning
+    assert "images.trainer" in warning
+    assert seen == [warning, warning]
+    plain = lab.run(train(lab, data, trainer={"epochs": 2}, run="plain"))
+    assert (plain.device, plain.warnings) == ("cpu", ())

@@ -20,7 +20,7 @@ from tidemill_worker.errors import (
 )
 
 from .lab import Lab
-from .samples import dataset, train
+from .samples import dataset, dataset_of, flights, train
 
 
 def test_nan_loss_names_epoch_and_learning_rate(lab: Lab) -> None:
@@ -47,8 +47,30 @@ def test_gates(lab: Lab) -> None:
     assert "r2" not in caught.value.message
     assert caught.value.field == "spec.gates[0]"
     assert not lab.list("models/")
-    with pytest.raises(InvalidSpec, match="there is no accuracy"):
-        lab.run(train(lab, data, gates=[{"metric": "accuracy", "min": 0.5}]))
+
+
+NEVER: list[tuple[str, dict[str, Any], str]] = [
+    ("Regression", {"metric": "accuracy", "min": 0.5}, "there is no accuracy for this task; there are mae, rmse, r2"),
+    ("Classification", {"metric": "mae", "max": 9}, "there is no mae for this task; there are accuracy"),
+    ("Regression", {"metric": "mae", "max": 9}, "the test split has no labelled row to judge by"),
+    ("Regression", {"metric": "r2", "min": 0, "split": "validation"}, "the target is the same in every row"),
+    ("Classification", {"metric": "rocAuc", "min": 0, "split": "validation"}, "rocAuc needs a target of two classes"),
+]
+
+
+@pytest.mark.parametrize(("kind", "gate", "words"), NEVER, ids=lambda v: v["metric"] if isinstance(v, dict) else None)
+def test_a_gate_that_cannot_hold_is_found_before_the_training(
+    lab: Lab, kind: str, gate: dict[str, Any], words: str
+) -> None:
+    columns = flights(300)
+    columns["arr_delay"] = [1.0 if kind == "Regression" and gate["metric"] == "r2" else v for v in columns["arr_delay"]]
+    columns["late"] = ["a", "b", "c"] * 100
+    data = dataset_of(lab, columns, split={"random": {"test": 0}})
+    with pytest.raises(InvalidSpec) as caught:
+        lab.run(train(lab, data, kind, gates=[gate]))
+    assert words in caught.value.message
+    assert str(caught.value.field).startswith("spec.gates[0]")
+    assert not lab.list("runs/"), "no epoch was trained"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ class Environment:
     image: str
     cpus: int
     memory_bytes: int
+    gpu: str = ""
+    """The accelerator resource that the container asked for: nvidia.com/gpu, … Empty: none."""
 
     @classmethod
     def read(cls) -> Environment:
@@ -44,6 +46,7 @@ class Environment:
             image=get(names.ENV_IMAGE) or "",
             cpus=cpu_limit(),
             memory_bytes=memory_limit(),
+            gpu=get(names.ENV_GPU) or "",
         )
 
 

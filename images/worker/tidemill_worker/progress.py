@@ -24,10 +24,18 @@ class Tracker:
         self._read = Counter("tidemill_task_read_bytes", "Bytes read from the store", registry=self.registry)
         self._written = Counter("tidemill_task_written_bytes", "Bytes written to the store", registry=self.registry)
         self.current = Progress(phase="Starting", updated_at=log.now())
+        self.warnings: tuple[str, ...] = ()
+
+    def warn(self, text: str) -> None:
+        """What the user should know although the task goes on: logged, and said as long as there is nothing else to say."""
+        self.warnings = (*self.warnings, text)
+        self.current = self.current.model_copy(update={"message": text, "updated_at": log.now()})
+        log.warn(text)
 
     def phase(self, phase: str, fraction: float = 0.0, message: str = "") -> None:
         """Enter a phase of the task."""
-        self.current = Progress(phase=phase, fraction=min(1.0, fraction), message=message, updated_at=log.now())
+        said = message or "; ".join(self.warnings)
+        self.current = Progress(phase=phase, fraction=min(1.0, fraction), message=said, updated_at=log.now())
         self._fraction.set(self.current.fraction)
         log.info(phase, fraction=round(fraction, 3), detail=message)
 
@@ -40,6 +48,7 @@ class Tracker:
             epochs=epochs,
             loss=loss,
             validation_loss=validation_loss,
+            message="; ".join(self.warnings),
             updated_at=log.now(),
         )
         self._fraction.set(self.current.fraction)

@@ -19,6 +19,7 @@ from tidemill.api.v1alpha1.common import NodePlacement, Resources
 from tidemill.build.settings import BuildSettings
 from tidemill.contract.names import (
     ANNOTATION_TASK,
+    ENV_GPU,
     ENV_IMAGE,
     ENV_NAMESPACE,
     ENV_POD,
@@ -96,12 +97,15 @@ def worker_container(
     port: bool = True,
 ) -> Manifest:
     """A container that runs one task."""
+    env = worker_env(settings=settings, namespace=namespace, image=image, task_file=task_file)
+    if resources.gpu:
+        env.append({"name": ENV_GPU, "value": resources.gpu.resource_name})
     container: Manifest = {
         "name": name,
         "image": image,
         "imagePullPolicy": settings.images.pull_policy,
         "command": list(WORKER_COMMAND),
-        "env": worker_env(settings=settings, namespace=namespace, image=image, task_file=task_file),
+        "env": env,
         "envFrom": [{"secretRef": {"name": settings.store.secret_name, "optional": True}}],
         "resources": resource_requirements(resources),
         "securityContext": container_security(),

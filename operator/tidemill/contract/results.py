@@ -60,6 +60,10 @@ class TrainResult(Document):
     """By split and metric."""
     epochs: int = 0
     size_bytes: int = 0
+    device: str = ""
+    """What trained: cpu or cuda; empty when it is not known."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know although the training went well."""
 
 
 class VerifyResult(Document):
@@ -168,6 +172,6 @@ class Progress(Document):
     validation_loss: float | None = None
     """Loss on the validation split after the last epoch."""
     message: str = ""
-    """A few words of what is being done."""
+    """A few words of what is being done, or a warning."""
     updated_at: str
     """RFC 3339, UTC, seconds."""

@@ -1,4 +1,4 @@
-"""Evaluates a model on the splits of a dataset, through the very ONNX file that will be served; holds gates."""
+"""Evaluates a model on the splits of a dataset, through the very ONNX file that will be served."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tidemill.contract.model import Evaluation
-from tidemill.contract.training import Gate
 from tidemill_worker.artifact import Artifact
-from tidemill_worker.errors import GateNotPassed, InvalidData, InvalidSpec, ModelInvalid
+from tidemill_worker.errors import InvalidData, ModelInvalid
 from tidemill_worker.model import metrics, tables
 from tidemill_worker.model.predictor import Predictor
 
@@ -89,30 +88,3 @@ def evaluate_splits(
         if number:
             found[split] = result
     return Evaluation(metrics=found, rows=rows)
-
-
-def hold_gates(evaluation: Evaluation, gates: Sequence[Gate]) -> None:
-    """Raise GateNotPassed, naming every bound that is not kept."""
-    broken, first = [], None
-    for index, gate in enumerate(gates):
-        field = f"spec.gates[{index}]"
-        if gate.split not in evaluation.metrics:
-            raise InvalidSpec(
-                f"{field}: the {gate.split} split has no labelled row to judge by", field=f"{field}.split"
-            )
-        found = evaluation.metrics[gate.split]
-        if gate.metric not in found:
-            raise InvalidSpec(
-                f"{field}: there is no {gate.metric} for this task; there are {', '.join(found)}",
-                field=f"{field}.metric",
-            )
-        value = found[gate.metric]
-        if gate.min is not None and not value >= gate.min:
-            broken.append(f"{gate.split} {gate.metric} is {value:.6g}, below the minimum {gate.min:g}")
-        elif gate.max is not None and not value <= gate.max:
-            broken.append(f"{gate.split} {gate.metric} is {value:.6g}, above the maximum {gate.max:g}")
-        else:
-            continue
-        first = first or field
-    if broken:
-        raise GateNotPassed("; ".join(broken), field=first)

@@ -15,9 +15,9 @@ from tidemill_worker.artifact import Artifact, existing, publish
 from tidemill_worker.context import Context
 from tidemill_worker.errors import ContractViolated, DatasetEmpty, ModelInvalid
 from tidemill_worker.leftover import Leftover
-from tidemill_worker.model import folder, onnx_signature, tables
+from tidemill_worker.model import folder, gates, onnx_signature, tables
 from tidemill_worker.model.baseline import baseline
-from tidemill_worker.model.evaluation import evaluate_splits, hold_gates
+from tidemill_worker.model.evaluation import evaluate_splits
 from tidemill_worker.model.predictor import Predictor
 
 METRICS = "metrics.json"
@@ -53,7 +53,7 @@ def _publish(task: PublishModel, context: Context) -> TrainResult:
     context.tracker.phase("Evaluating", 0.5)
     predictor = Predictor(place / MODEL_FILE, signature, threads=context.environment.cpus)
     evaluation = _with_users_metrics(evaluate_splits(predictor, dataset), output)
-    hold_gates(evaluation, task.gates)
+    gates.hold(evaluation, task.gates)
     folder.write(
         place,
         signature=signature,

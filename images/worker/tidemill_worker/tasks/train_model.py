@@ -18,9 +18,9 @@ from tidemill_worker import log
 from tidemill_worker.artifact import Artifact, existing, publish
 from tidemill_worker.context import Context
 from tidemill_worker.errors import DatasetEmpty, InvalidData, InvalidSpec, ModelInvalid
-from tidemill_worker.model import folder, tables
+from tidemill_worker.model import folder, gates, tables
 from tidemill_worker.model.baseline import baseline
-from tidemill_worker.model.evaluation import class_outputs, evaluate_splits, hold_gates, prediction_of
+from tidemill_worker.model.evaluation import class_outputs, evaluate_splits, prediction_of
 from tidemill_worker.model.predictor import Predictor
 from tidemill_worker.recorded import ArtifactResult, recorded
 from tidemill_worker.train import export_onnx, features
@@ -124,6 +124,7 @@ def _train(task: TrainModel, context: Context) -> TrainResult:
     if not train.num_rows:
         raise DatasetEmpty(f"{task.dataset.uri} has no training row")
     target = _learn_target(task, train, f"{field}.target")
+    gates.check_possible(task.gates, dataset, target=target.column, task=task.task, classes=target.classes)
 
     context.tracker.phase("Preprocessing", 0.05)
     labelled, encoded_target = target.encode(train)
@@ -174,7 +175,7 @@ def _train(task: TrainModel, context: Context) -> TrainResult:
 
     context.tracker.phase("Evaluating", 0.86)
     evaluation = evaluate_splits(predictor, dataset, ("train", "validation", "test"))
-    hold_gates(evaluation, task.gates)
+    gates.hold(evaluation, task.gates)
     folder.write(
         place,
         signature=signature,
@@ -188,6 +189,8 @@ def _train(task: TrainModel, context: Context) -> TrainResult:
         metrics=evaluation.metrics,
         epochs=state.epoch,
         size_bytes=(place / MODEL_FILE).stat().st_size,
+        device=loop.device.type,
+        warnings=context.tracker.warnings,
     )
 
 

@@ -54,6 +54,20 @@ def loss_function(task: TrainModel) -> Loss:
     return kinds[task.trainer.loss]()
 
 
+def choose_device(context: Context) -> torch.device:
+    """A GPU when there is one. One that was asked for and is not there is reported: the run goes on, but slowly."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if asked := context.environment.gpu:
+        built = torch.version.cuda or torch.version.hip
+        why = f"PyTorch finds no device ({built})" if built else "the trainer image has PyTorch for CPUs only"
+        context.tracker.warn(
+            f"trains on the CPU, although a GPU was asked for ({asked}): {why}; give the chart a trainer image with "
+            "PyTorch for this GPU (images.trainer), or drop spec.resources.gpu"
+        )
+    return torch.device("cpu")
+
+
 class TrainingLoop:
     """Trains one network to the end, from the start or from the newest checkpoint."""
 
@@ -61,7 +75,7 @@ class TrainingLoop:
         self, task: TrainModel, context: Context, network: TabularNetwork, train: EncodedSplit, validation: EncodedSplit
     ) -> None:
         self.task, self.context, self.spec = task, context, task.trainer
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = choose_device(context)
         self.network = network.to(self.device)
         self.train, self.validation = train.tensors(self.device), validation.tensors(self.device)
         self.loss = loss_function(task)
