@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.e2e import story
 from tests.e2e.apiserver import eventually, kubectl
-from tests.e2e.stand import Stand, apply, awaited, condition, listed, put_table, ready
+from tests.e2e.stand import Stand, apply, awaited, condition, listed, put_table, ready, resource
 
 from tidemill.contract.names import LABEL_RUN
 
@@ -41,11 +41,13 @@ def test_a_run_with_a_gpu_is_scheduled(tidemill: Stand, node: str) -> None:
     apply(
         story.dataset("device", "device.parquet"),
         story.trained("device", of="device", model={"name": "device"}, trainer={}, resources=gpu),
-        story.trained(
+        # more than one device is for containers only
+        resource(
+            "TrainingRun",
             "devices",
-            of="device",
+            dataset={"name": "device"},
             model={"name": "device"},
-            trainer={},
+            trainer={"container": {"image": "localhost/never-pulled:1", "target": "target"}},
             resources={**gpu, "gpu": {"count": 3, "resourceName": GPU}},
         ),
     )
