@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.e2e import story
-from tests.e2e.apiserver import eventually
+from tests.e2e.apiserver import eventually, kubectl
 from tests.e2e.stand import (
     RAW,
+    SPACE,
     Stand,
     apply,
     awaited,
@@ -102,7 +103,7 @@ def test_the_model_is_trained_verified_and_in_production(begun: Stand) -> None:
     assert condition(version, "Verified")["status"] == "True"
     assert status["verifiedDigest"] == version["spec"]["artifact"]["digest"] == run["artifactDigest"]
     assert version["spec"]["origin"]["datasetDigest"] == get("tmds", "story")["status"]["digest"]
-    assert {v["name"]: v["state"] for v in status["variants"]}["int8"] in ("Accepted", "Rejected")
+    assert {v["name"]: v["state"] for v in status["variants"]} == {"int8": "Accepted"}
     assert {e["name"]: e["state"] for e in status["exports"]} == {"openvino": "Accepted"}
     assert status["stage"] == "Production"
     assert status["transitions"][0]["to"] == "Production"
@@ -122,6 +123,23 @@ def test_both_protocols_answer_as_onnxruntime_does(begun: Stand) -> None:
             answers, version = call("story", table)
             assert version == "1"
             np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_accepted_variant_is_served(begun: Stand) -> None:
+    """A Deployment that asks for the quantized variant answers as that variant does in process."""
+    online = {"pool": story.POOL, "samplingPercent": 0, "variant": "int8"}
+    apply(resource("Deployment", "quick", model={"name": "story", "version": 1}, online=online))
+    assert ready("tmdep", "quick")["status"]["variant"] == "int8"
+    (variant,) = get("tmmv", "story-v1")["status"]["variants"]
+    table = story.rows(50, seed=2)
+    with begun.s3() as s3:
+        model = content(s3, f"{variant['artifact']['uri']}/model.onnx")
+    assert b"QuantizeLinear" in model
+    with story.client() as client:
+        answers, version = client.over_http("quick", table)
+    assert version == "1"
+    np.testing.assert_allclose(answers, story.in_process(model, table), rtol=1e-4, atol=1e-5)
+    kubectl("delete", "tmdep", "quick", "-n", SPACE)
 
 
 def test_the_dataset_is_scored(begun: Stand) -> None:
