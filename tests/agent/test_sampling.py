@@ -166,7 +166,7 @@ def test_a_store_outage_loses_no_row_and_no_count(pod: Pod, artifacts: Callable[
     assert counted(pod, "outage") == 20
 
 
-def test_a_killed_agent_loses_no_row(
+def test_a_killed_agent_loses_no_row_and_counts_none_twice(
     make_pod: Callable[..., Pod], api: Api, artifacts: Callable[..., Any], seaweed: Seaweed
 ) -> None:
     pod = make_pod(api, TIDEMILL_FLUSH_SECONDS="600")
@@ -177,9 +177,10 @@ def test_a_killed_agent_loses_no_row(
     eventually("all are counted", lambda: counted(pod, "killed") == 20)
     pod.kill_agent()
     pod.start_agent()
-    eventually("all are counted again, from zero", lambda: counted(pod, "killed") == 20)
+    # `increase()` takes what a process counts from zero for new samples: those of before the kill are not among them.
     send(pod, "killed", [(2.0, 2, "DL")] * 5, prefix="later")
-    eventually("and those after", lambda: counted(pod, "killed") == 25)
+    eventually("those after are counted", lambda: counted(pod, "killed") >= 5)
+    assert counted(pod, "killed") == 5
     assert logged(seaweed, pod, "killed") == []
     assert pod.terminate_agent() == 0
     assert logged_rows(seaweed, pod, "killed") == 25

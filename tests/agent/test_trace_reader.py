@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tidemill.contract.names import TRACE_FILE
 from tidemill_agent.tap import TapFormatError
 from tidemill_agent.trace_reader import Traced, parse
-from tidemill_agent.trace_spool import TraceSpool, wall_clock
+from tidemill_agent.trace_spool import TraceSpool, clock_offset, wall_clock
 
 Tensor = tuple[str, bytes, str, str]
 
@@ -196,6 +196,16 @@ def test_the_folder_takes_whole_files_only_and_is_bounded(tmp_path: Path) -> Non
     assert lost == Counter(m=2), "the rows of a file that was read are in memory already"
 
 
+def test_a_file_read_again_gives_the_same_times(tmp_path: Path) -> None:
+    put(tmp_path, "trace.0", b"[" + request(1, [X], [Y]) + b"]", age=40)
+    times = []
+    for _ in range(3):
+        spool = TraceSpool(tmp_path, 1 << 20, batched=lambda _: True, dropped=lambda *_: None)
+        (batch,) = spool.read(spool.files()[0])
+        times.append(batch.time_ns.tolist())
+    assert times[0] == times[1] == times[2]
+
+
 def test_the_samples_of_a_damaged_file_are_counted_as_dropped(tmp_path: Path) -> None:
     lost: Counter[str] = Counter()
     spool = TraceSpool(
@@ -213,6 +223,6 @@ def test_the_samples_of_a_damaged_file_are_counted_as_dropped(tmp_path: Path) ->
 
 def test_the_node_s_clock_is_turned_into_the_time_of_day() -> None:
     now = time.time_ns()
-    wall = wall_clock(now)
+    wall = wall_clock(now, clock_offset())
     assert abs(wall(time.monotonic_ns()) - now) < 1_000_000_000
     assert wall(time.monotonic_ns() + 3_600_000_000_000) == now

@@ -16,6 +16,7 @@ from tidemill_agent.counters import Counters
 from tidemill_agent.endpoints import application, serve
 from tidemill_agent.environment import Environment
 from tidemill_agent.inferencelog import InferenceLog
+from tidemill_agent.journal import Journal
 from tidemill_agent.loader import Loader
 from tidemill_agent.monitor import Monitor
 from tidemill_agent.placements import Placements
@@ -50,13 +51,16 @@ class Agent:
         triton, store = Triton(session, env.triton_url), Store(endpoint=env.endpoint, region=env.region)
         self._counters = Counters(env.namespace)
         self._dropped = DroppedSamples(env.namespace, env.tap_dir)
+        journal = Journal(env.tap_dir)
         self._log = InferenceLog(
             bucket=env.bucket,
             namespace=env.namespace,
             pod=env.pod,
+            pod_uid=env.pod_uid,
             flush_rows=env.flush_rows,
             flush_seconds=env.flush_seconds,
             buffer_bytes=env.buffer_bytes,
+            journal=journal,
         )
         cache = ArtifactCache(env.models_dir / CACHE, store)
         repository = Repository(env.models_dir)
@@ -79,7 +83,7 @@ class Agent:
             trace=trace,
         )
         spool = TraceSpool(env.tap_dir, env.tap_max_bytes, batched=trace.batched, dropped=self._dropped.add)
-        consumer = Consumer(env.tap_dir, self._counters, self._log, spool)
+        consumer = Consumer(env.tap_dir, self._counters, self._log, spool, journal)
         self.sampling = Sampling(consumer=consumer, inference_log=self._log, store=store)
         self._control = Control(env.tap_dir)
         self._registry = registry(self.reconciler, self.monitor, self.publisher, self._log)

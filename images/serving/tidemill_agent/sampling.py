@@ -60,7 +60,7 @@ class Sampling:
         for index, file in enumerate(files):
             try:
                 await asyncio.to_thread(self._put, file)
-            except AgentError as error:
+            except (AgentError, OSError) as error:
                 log.warn("the inference log cannot be stored now", uri=file.uri, reason=str(error))
                 for waiting in files[index:]:
                     self._log.failed(waiting)
@@ -69,4 +69,5 @@ class Sampling:
         return False
 
     def _put(self, file: File) -> None:
+        self._log.storing(file)
         self._store.put(file.uri, file.encode(), media_type=MEDIA_TYPE)

@@ -7,6 +7,7 @@ without a Python step per record; `iter_records` gives single records.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,8 +120,11 @@ class Record:
 
 def segments(folder: Path) -> list[Path]:
     """The complete segments of a tap folder (`TIDEMILL_TAP_DIR`), oldest first."""
-    found = (folder / "segments").glob("*.tap")
-    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    found = []
+    for path in (folder / "segments").glob("*.tap"):
+        with contextlib.suppress(FileNotFoundError):  # its rows were stored just now
+            found.append((path.stat().st_mtime_ns, path.name, path))
+    return [path for _, _, path in sorted(found)]
 
 
 def read_batches(path: Path) -> list[Batch]:

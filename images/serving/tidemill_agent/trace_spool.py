@@ -1,11 +1,13 @@
 """The files of Triton's trace: taken over when whole, read once, bounded in bytes.
 
 Triton numbers its files from 0 after each start and would write over old ones, so a whole file is renamed at once, into a
-folder and under a name of our own.
+folder and under a name of our own, which also holds how far the trace's clock is from the time of day: read again, a file
+must give the same times.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,13 +25,16 @@ ABANDONED_SECONDS = 30.0
 """A file without an end that has not changed for so long was cut off by a crash."""
 
 
-def wall_clock(modified_ns: int) -> Callable[[int], int]:
-    """From the monotonic clock of the node, which Triton's trace shows, to the time of day.
+def clock_offset() -> int:
+    """From the monotonic clock of the node, which Triton's trace shows and all containers share, to the time of day."""
+    return time.time_ns() - time.monotonic_ns()
 
-    The pod's containers share that clock. A file from before the node's restart would lie in the future: then the time of
-    its writing is the best there is.
+
+def wall_clock(modified_ns: int, offset: int) -> Callable[[int], int]:
+    """From the trace's clock to the time of day.
+
+    What was written before the node's restart would lie in the future: then the time of its writing is the best there is.
     """
-    offset = time.time_ns() - time.monotonic_ns()
     return lambda ns: min(ns + offset, modified_ns)
 
 
@@ -62,9 +67,9 @@ class TraceSpool:
     def read(self, path: Path) -> list[Batch]:
         """The batches of a file. Raises TapFormatError."""
         self._read.add(path)
-        data = path.read_bytes()
+        data, offset = path.read_bytes(), int(path.stem.split("-", 2)[2])
         try:
-            traced = parse(data, batched=self.batched, wall_ns=wall_clock(path.stat().st_mtime_ns))
+            traced = parse(data, batched=self.batched, wall_ns=wall_clock(path.stat().st_mtime_ns, offset))
         except TapFormatError:
             for model, count in models_in(data).items():
                 self.dropped(model, count)
@@ -81,12 +86,16 @@ class TraceSpool:
             stat = path.stat()
             age = now - stat.st_mtime
             if number.isdigit() and age >= SETTLED_SECONDS and (_ended(path) or age >= ABANDONED_SECONDS):
-                path.rename(self._taken / f"{stat.st_mtime_ns:020d}-{int(number):09d}.json")
+                name = f"{stat.st_mtime_ns:020d}-{int(number):09d}-{clock_offset()}.json"
+                path.rename(self._taken / name)
 
     def _bound(self, found: list[Path]) -> list[Path]:
-        sizes = {path: path.stat().st_size for path in found}
-        total = sum(sizes.values())
+        sizes: dict[Path, int] = {}
         for path in found:
+            with contextlib.suppress(FileNotFoundError):  # its rows were stored just now
+                sizes[path] = path.stat().st_size
+        total = sum(sizes.values())
+        for path in list(sizes):
             if total <= self.max_bytes:
                 break
             total -= sizes.pop(path)
@@ -94,7 +103,7 @@ class TraceSpool:
                 for model, count in models_in(path.read_bytes()).items():
                     self.dropped(model, count)
                 log.warn("samples are dropped: the trace's files are over the tap's limit", file=path.name)
-            path.unlink()
+            path.unlink(missing_ok=True)
         return list(sizes)
 
 

@@ -34,7 +34,7 @@ def variant_root(artifact_uri: str, variant: str, task_id: str) -> str:
 
 
 def inference_log_root(bucket: str, namespace: str, deployment: str) -> str:
-    """Logged requests: `<root>/<YYYY-MM-DD>/<HH>/<pod>-<time>-<n>.parquet`."""
+    """Logged requests: `<root>/<YYYY-MM-DD>/<HH>/<pod>-<first segment>-<version and columns>.parquet`."""
     return f"{namespace_root(bucket, namespace)}/inference-log/{deployment}"
 
 
