@@ -83,6 +83,13 @@ class FakeApi:
         obj["metadata"]["generation"] += 1
         return self._store("patch", key, obj)
 
+    def annotate(self, key: Key, annotations: Mapping[str, str | None]) -> Raw:
+        """Merge annotations, None removes one; the generation stays."""
+        obj = self._copy(key)
+        merged = {**(obj["metadata"].get("annotations") or {}), **annotations}
+        obj["metadata"]["annotations"] = {k: v for k, v in merged.items() if v is not None}
+        return self._store("patch", key, obj)
+
     def write_status(self, key: Key, status: Mapping[str, Any], *, resource_version: str | None = None) -> Raw:
         """PUT on the status subresource, under a resourceVersion when one is given."""
         obj = self._copy(key)

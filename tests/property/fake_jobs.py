@@ -105,10 +105,11 @@ def _create_pod(api: FakeApi, job: Raw, number: int) -> None:
 
 
 def _stuck(pod: Raw) -> Raw | None:
-    """The status of a pod that cannot start: the cluster has no GPU, and the image `missing` does not exist."""
+    """The status of a pod that cannot start: no node has Tebibytes of memory, and the image `missing` does not exist."""
     (container,) = pod["spec"]["containers"]
-    if any("/" in resource for resource in container["resources"]["limits"]):
-        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no such device"}
+    if container["resources"]["limits"]["memory"].endswith("Ti"):
+        text = "0/2 nodes are available: 2 Insufficient memory."
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}
         return {"phase": "Pending", "conditions": [condition]}
     if container["image"] == "missing":
         waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}

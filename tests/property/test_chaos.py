@@ -14,12 +14,13 @@ from tests.property.fake_api import Conflict, NotFound, key_of
 from tests.property.fake_cluster import NAMESPACE, FakeCluster, Killed
 from tests.property.invariants import check_cluster, check_rest, check_status_write
 
+from tidemill.contract.names import ANNOTATION_RETRY
 from tidemill.reconcile.plan import Key
 
 DATASETS = ("flights", "weather", "joined")
 RUNS = ("first", "second", "third")
 IMPORTED = (50, 51)
-GPU = {"gpu": {"count": 1}}
+HUGE = {"memory": "100Ti"}
 ENDS: tuple[fake_jobs.End, ...] = ("ok", "ok", "ok", "user", "crash", "oom", "evicted")
 
 
@@ -68,13 +69,27 @@ class Chaos(RuleBasedStateMachine):
         name = (DATASETS if kind == "Dataset" else RUNS)[index]
         self._patch(Key(kind=kind, namespace=NAMESPACE, name=name), {"suspend": suspend})
 
-    @rule(kind=st.sampled_from(["Dataset", "TrainingRun"]), index=st.integers(0, 2), gpus=st.integers(0, 1))
-    def change_resources(self, kind: str, index: int, gpus: int) -> None:
-        """There is no GPU in this cluster: what asks for one waits for ever."""
+    @rule(kind=st.sampled_from(["Dataset", "TrainingRun"]), index=st.integers(0, 2), huge=st.booleans())
+    def change_resources(self, kind: str, index: int, huge: bool) -> None:
+        """No node has that much memory: what asks for it waits for ever."""
         name = (DATASETS if kind == "Dataset" else RUNS)[index]
-        self._patch(Key(kind=kind, namespace=NAMESPACE, name=name), {"resources": GPU if gpus else {}})
+        self._patch(Key(kind=kind, namespace=NAMESPACE, name=name), {"resources": HUGE if huge else {}})
 
-    @rule(worker=st.sampled_from(["worker:1", "worker:2", "missing"]), trainer=st.sampled_from(["trainer:1", "missing"]))
+    @rule(
+        kind=st.sampled_from(["Dataset", "ModelVersion"]),
+        index=st.integers(0, 2),
+        value=st.sampled_from(["1", "2", None]),
+    )
+    def retry(self, kind: str, index: int, value: str | None) -> None:
+        name = (DATASETS if kind == "Dataset" else ("delay-v1", *(f"delay-v{n}" for n in IMPORTED)))[index]
+        try:
+            self.cluster.api.annotate(Key(kind=kind, namespace=NAMESPACE, name=name), {ANNOTATION_RETRY: value})
+        except NotFound:
+            return
+
+    @rule(
+        worker=st.sampled_from(["worker:1", "worker:2", "missing"]), trainer=st.sampled_from(["trainer:1", "missing"])
+    )
     def upgrade(self, worker: str, trainer: str) -> None:
         self.cluster.upgrade(worker=worker, trainer=trainer)
 

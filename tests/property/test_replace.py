@@ -14,8 +14,8 @@ from tests.property.invariants import check_rest, conditions
 
 from tidemill.reconcile.plan import Key
 
-GPU = {"gpu": {"count": 1}}
-CPU: Raw = {"memory": "3Gi"}
+HUGE: Raw = {"memory": "100Ti"}
+FITS: Raw = {"memory": "3Gi"}
 
 
 def ready(cluster: FakeCluster, key: Key) -> Raw:
@@ -47,11 +47,11 @@ def _ran(pod: Raw) -> bool:
 @pytest.mark.parametrize("kind", ["Dataset", "TrainingRun", "ModelVersion"])
 def test_a_pod_that_no_node_can_run_starts_after_an_edit(kind: str) -> None:
     cluster = FakeCluster()
-    key = resource(cluster, kind, resources=GPU)
+    key = resource(cluster, kind, resources=HUGE)
     cluster.settle()
     assert ready(cluster, key)["reason"] == "Unschedulable"
     assert "change resources" in ready(cluster, key)["message"]
-    cluster.api.patch_spec(key, {"resources": CPU})
+    cluster.api.patch_spec(key, {"resources": FITS})
     cluster.settle()
     assert ready(cluster, key)["status"] == "True"
     check_rest(cluster)
@@ -75,17 +75,6 @@ def test_an_image_that_does_not_exist_is_replaced_by_a_right_one(kind: str) -> N
     check_rest(cluster)
 
 
-def test_a_run_in_the_wrong_queue_goes_to_the_right_one() -> None:
-    cluster = FakeCluster()
-    key = resource(cluster, "TrainingRun", queueName="nobody")
-    cluster.settle()
-    cluster.api.patch_spec(key, {"queueName": "gpus"})
-    cluster.settle()
-    (job,) = [j for j in cluster.jobs() if not fake_jobs.is_finished(j)]
-    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
-    assert job["spec"]["suspend"] is True
-
-
 def test_what_kueue_changes_on_a_job_is_no_reason_to_replace_it() -> None:
     cluster = FakeCluster()
     resource(cluster, "TrainingRun", queueName="gpus")
@@ -106,7 +95,7 @@ def test_what_kueue_changes_on_a_job_is_no_reason_to_replace_it() -> None:
 
 CHANGES = st.lists(
     st.one_of(
-        st.sampled_from([{"resources": GPU}, {"resources": CPU}, {"job": {"backoffLimit": 1}}, {"suspend": True}]),
+        st.sampled_from([{"resources": HUGE}, {"resources": FITS}, {"job": {"backoffLimit": 1}}, {"suspend": True}]),
         st.sampled_from([{"placement": {"nodeSelector": {"zone": "a"}}}, {"suspend": False}]),
         st.sampled_from(["worker:2", "missing"]),
     ),
@@ -137,7 +126,7 @@ def test_nothing_that_has_run_is_made_again(kind: str, steps: int, changes: list
         assert set(ran) <= {j["metadata"]["uid"] for j in cluster.jobs()}
         assert sum(verb == "delete" for verb, _ in cluster.api.writes) <= deletes + 2, "one Job with its pod"
     cluster.upgrade(worker="worker:3", trainer="trainer:3")
-    cluster.api.patch_spec(key, {"resources": CPU, "suspend": False})
+    cluster.api.patch_spec(key, {"resources": FITS, "suspend": False})
     cluster.settle()
     assert ready(cluster, key)["status"] == "True"
     check_rest(cluster)

@@ -24,18 +24,13 @@ from tidemill.contract.tasks import BaseTask, ObjectRef
 
 Manifest = dict[str, Any]
 
-MINIMUM_TTL = 60
-"""Seconds that a finished Job stays at least: its result must be read before it goes."""
-
 
 def request_of(task: BaseTask) -> str:
     """The id of what a task asks for, whatever generation of its owner asks."""
     return task.model_copy(update={"owner": task.owner.model_copy(update={"generation": 0})}).task_id
 
 
-def job_name(
-    owner: ObjectRef, what: str, task: BaseTask, request: str | None = None, retry: str | None = None
-) -> str:
+def job_name(owner: ObjectRef, what: str, task: BaseTask, request: str | None = None, retry: str | None = None) -> str:
     """The Job's name: deterministic, and another one for another task or another retry of it.
 
     With a request of its own (see `task_job`) the name follows the owner's UID and generation and that request, so that a
@@ -52,7 +47,6 @@ def job_shape(
     options: JobOptions,
     settings: BuildSettings,
     placement: NodePlacement | None = None,
-    queue_name: str | None = None,
 ) -> str:
     """The id of what shapes a Job's pod but not its result: where it can run, with which image, for how long.
 
@@ -63,7 +57,7 @@ def job_shape(
     images, store = settings.images, asdict(settings.store)
     pulling = [images.pull_policy, list(images.pull_secrets)]
     pod = [settings.worker_service_account, settings.pod_labels]
-    return short(digest([image, queue_name, *documents, pulling, store, pod]))
+    return short(digest([image, *documents, pulling, store, pod]))
 
 
 def shape_of(manifest: Manifest) -> str:
@@ -142,7 +136,7 @@ def task_job(
     if options.active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = options.active_deadline_seconds
     if options.ttl_seconds_after_finished is not None:
-        spec["ttlSecondsAfterFinished"] = max(options.ttl_seconds_after_finished, MINIMUM_TTL)
+        spec["ttlSecondsAfterFinished"] = options.ttl_seconds_after_finished
     job_labels = {**all_labels, LABEL_QUEUE: queue_name} if queue_name else all_labels
     recorded = shape or job_shape(
         image=image,
@@ -150,7 +144,6 @@ def task_job(
         options=options,
         settings=settings,
         placement=placement,
-        queue_name=queue_name,
     )
     notes = {ANNOTATION_SHAPE: recorded, **({ANNOTATION_RETRY: retry} if retry else {})}
     name = job_name(owner, what, task, request, retry)

@@ -45,7 +45,6 @@ def training_shape(spec: TrainingRunSpec, settings: BuildSettings) -> str:
         options=spec.job,
         settings=settings,
         placement=spec.placement,
-        queue_name=spec.queue_name,
     )
 
 

@@ -16,6 +16,7 @@ from tidemill.reconcile.jobs import pods_of
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Child, Manifest
 from tidemill.reconcile.podstate import containers
+from tidemill.reconcile.retry import cause_of
 
 ResourceT = TypeVar("ResourceT", bound=Resource)  # type: ignore[type-arg]
 
@@ -125,7 +126,7 @@ def _stalled(resource: ResourceT) -> tuple[str, str] | None:
     stalled = resource.status.condition(STALLED)
     if stalled is None or stalled.status != "True" or stalled.observed_generation < resource.metadata.generation:
         return None
-    return stalled.reason, stalled.message
+    return stalled.reason, cause_of(stalled.message)
 
 
 def _taken(scene: Scene, kind: str, found: Object) -> Step:

@@ -97,6 +97,11 @@ def shorten(message: str, limit: int = _MESSAGE_LIMIT) -> str:
     return message if len(message) <= limit else message[: limit - 1] + "…"
 
 
+def append(message: str, clause: str) -> str:
+    """The message with a clause at its end that is not cut, however long the message is."""
+    return shorten(message.rstrip("."), _MESSAGE_LIMIT - len(clause)) + clause
+
+
 def reason_name(reason: str) -> str:
     """A reason as a condition allows it: letters and digits only. A worker's own reason is not trusted to be one."""
     cleaned = "".join(c for c in str(reason) if c.isascii() and c.isalnum())[:_REASON_LIMIT]

@@ -1,9 +1,9 @@
 """Dataset: resolve the inputs, prepare one immutable version by a Job, keep the newest ten in status.
 
 A version is made when there is none yet of what the spec says (inputs, transform, expectations, split, profile: their
-digest stands in status.specDigest). A change of anything else (suspend, resources, job, placement) makes none. Nor does a
-newer version of a Dataset among the inputs, or a newer file behind a glob: what a Dataset holds changes when its spec
-does, never by itself. While a new version is made, status keeps the old one.
+digest stands in status.specDigest), and for a new value of the retry annotation. A change of anything else (suspend,
+resources, job, placement) makes none. Nor does a newer version of a Dataset among the inputs, or a newer file behind a
+glob: what a Dataset holds never changes by itself. While a new version is made, status keeps the old one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidemill.reconcile.conditions import STALLED, ConditionSet, finish, shorten
 from tidemill.reconcile.jobs import Outcome, expect, find_request, key_of, live, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Plan
+from tidemill.reconcile.retry import retriable, retry_of
 from tidemill.reconcile.suspension import suspend_patch
 
 EXPECTATIONS_MET = "ExpectationsMet"
@@ -35,11 +36,21 @@ def reconcile_dataset(dataset: Dataset, observed: Observed, context: Context) ->
     """One pass over a Dataset."""
     jobs = observed.owned(dataset.metadata.uid, "Job")
     wanted = spec_digest(dataset.spec)
+    if (asked := retry_of(dataset)) not in (None, dataset.status.retried):
+        anew = {"retried": asked, "spec_digest": None, "finished_at": None}
+        dataset = dataset.model_copy(update={"status": dataset.status.model_copy(update=anew)})
     if dataset.status.digest and dataset.status.spec_digest == wanted:
         return _prepared(dataset, jobs, context)
     if _gave_up(dataset):
         return Plan(deletes=live(jobs))
-    found = find_request(jobs, task_type=PrepareDataset, request=short(wanted), generation=dataset.metadata.generation)
+    found = find_request(
+        jobs,
+        task_type=PrepareDataset,
+        request=short(wanted),
+        generation=dataset.metadata.generation,
+        retry=dataset.status.retried,
+        followed=dataset.status.job_name or "",
+    )
     extras = live(found.others)
     if found.job is None:
         return _start(dataset, observed, context, request=short(wanted), deletes=extras)
@@ -136,6 +147,7 @@ def _start(dataset: Dataset, observed: Observed, context: Context, *, request: s
         placement=spec.placement,
         secrets=input_secrets(spec.inputs),
         request=request,
+        retry=dataset.status.retried,
     )
     name = job["metadata"]["name"]
     conditions.reconciling(Reason.PENDING, f"Job {name} was created")
@@ -208,7 +220,7 @@ def _failed(dataset: Dataset, outcome: Outcome, context: Context, *, deletes: An
     conditions = _conditions(dataset, context)
     if outcome.reason == FailureReason.EXPECTATION_FAILED:
         conditions.set(EXPECTATIONS_MET, False, outcome.reason, outcome.message)
-    conditions.stalled(outcome.reason, outcome.message)
+    conditions.stalled(outcome.reason, retriable(outcome.message, dataset))
     status = _status(dataset, conditions, progress=None, finished_at=format_time(context.now))
     event = Event(reason=outcome.reason, message=outcome.message, type="Warning")
     return Plan(deletes=deletes, status=status, events=(event,))
@@ -221,7 +233,7 @@ def _prepared(dataset: Dataset, jobs: Any, context: Context) -> Plan:
 
 
 def _gave_up(dataset: Dataset) -> bool:
-    """The attempt of this generation has failed: only a change of the spec starts another."""
+    """The attempt of this generation has failed: only a change of the spec, or of the retry annotation, starts another."""
     stalled = dataset.status.condition(STALLED)
     return (
         dataset.status.finished_at is not None

@@ -11,6 +11,7 @@ from tidemill.reconcile.artifacts import Waiting, dataset_artifact
 from tidemill.reconcile.deployment_task import Work, carry_out, wait
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Plan
+from tidemill.reconcile.retry import retry_of
 from tidemill.reconcile.serving import choose
 
 
@@ -42,6 +43,7 @@ def reconcile_batch(deployment: Deployment, batch: Batch, observed: Observed, co
         options=batch.job,
         settings=settings,
         placement=batch.placement,
+        retry=retry_of(deployment),
     )
     name = choice.version.metadata.name
 

@@ -14,6 +14,7 @@ from tidemill.reconcile.artifacts import Waiting
 from tidemill.reconcile.deployment_task import Work, carry_out, wait
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Plan
+from tidemill.reconcile.retry import retriable, retry_of
 from tidemill.reconcile.serving import choose
 
 
@@ -42,6 +43,7 @@ def reconcile_edge(deployment: Deployment, edge: Edge, observed: Observed, conte
         resources=edge.resources,
         options=edge.job,
         settings=settings,
+        retry=retry_of(deployment),
     )
     name = version.metadata.name
 
@@ -73,5 +75,5 @@ def accepted_export(version: ModelVersion, wanted: str) -> ArtifactStatus | Wait
     if found.state == "Rejected":
         text = f"export {wanted} of {name} differs too much from the model{said}"
         return Waiting(reason=Reason.TOLERANCE_EXCEEDED, message=text, stalled=True)
-    text = f"export {wanted} of {name} could not be made{said}"
+    text = retriable(f"export {wanted} of {name} could not be made{said}", version)
     return Waiting(reason=FailureReason.CONTAINER_FAILED, message=text, stalled=True)

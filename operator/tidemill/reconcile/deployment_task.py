@@ -17,6 +17,7 @@ from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, finish, 
 from tidemill.reconcile.jobs import Outcome, expect, find_job, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Manifest, Plan
+from tidemill.reconcile.retry import retriable, retry_of
 from tidemill.reconcile.serving import log_serving, reference
 
 AVAILABLE = "Available"
@@ -40,7 +41,7 @@ def carry_out(deployment: Deployment, work: Work, observed: Observed, context: C
     """Make the Job, follow it, keep its output."""
     status = deployment.status.model_copy(update={"model_version": reference(work.version)})
     jobs = observed.owned(deployment.metadata.uid, "Job")
-    lookup = find_job(work.task, jobs)
+    lookup = find_job(work.task, jobs, retry=retry_of(deployment))
     name = work.job["metadata"]["name"]
     key = request_of(work.task)
     stale = tuple(_key(job) for job in lookup.others)
@@ -94,7 +95,7 @@ def _plan(deployment: Deployment, status: DeploymentStatus, conditions: Conditio
 def _finish(
     deployment: Deployment, status: DeploymentStatus, context: Context, *, deletes: tuple[Key, ...], keep: bool = False
 ) -> Plan:
-    """The output is there already; with `keep`, the failure stands until version, input or spec change."""
+    """The output is there already; with `keep`, the failure stands until version, input, spec or retry change."""
     conditions = _conditions(deployment, status, context)
     before = deployment.status.condition(READY)
     if keep and before:
@@ -125,7 +126,7 @@ def _progress(
     conditions = _conditions(deployment, status, context)
     events: tuple[Event, ...] = ()
     if outcome.phase == "Failed":
-        message = f"{work.doing} failed: {outcome.message}"
+        message = retriable(f"{work.doing} failed: {outcome.message}", deployment)
         conditions.stalled(outcome.reason, message)
         before = deployment.status.condition(STALLED)
         if before is None or before.message != message:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tidemill.api.durations import parse_time
 from tidemill.build.job import request_of
 from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST
-from tidemill.contract.names import LABEL_TASK, TASK_CONTAINER
+from tidemill.contract.names import ANNOTATION_RETRY, LABEL_TASK, TASK_CONTAINER
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import RESULT, Result, TaskFailure
 from tidemill.contract.tasks import BaseTask
@@ -90,26 +90,47 @@ def is_failed(job: Object) -> bool:
     return _condition(job, "Failed") is not None
 
 
-def find_job(task: BaseTask, jobs: Sequence[Object], *, request: str | None = None) -> Lookup:
+def find_job(task: BaseTask, jobs: Sequence[Object], *, request: str | None = None, retry: str | None = None) -> Lookup:
     """The Job of a task among an owner's Jobs, by the labels that `build.job.task_job` sets.
 
     Owners whose spec may change carry their generation in the task. A change that leaves the request as it is (suspend,
     resources) must not start it anew, so a Job of an earlier generation is taken as well, unless it has failed: then the
-    user's change is the retry. Of several the oldest is taken; the rest are extras.
+    user's change is the retry. One that has ended counts for the owner's present `retry` only. Of several the oldest is
+    taken; the rest are extras.
     """
     return find_request(
-        jobs, task_type=type(task), request=request or request_of(task), generation=task.owner.generation
+        jobs, task_type=type(task), request=request or request_of(task), generation=task.owner.generation, retry=retry
     )
 
 
-def find_request(jobs: Sequence[Object], *, task_type: type[BaseTask], request: str, generation: int) -> Lookup:
-    """Like `find_job`, when the task itself is not known yet."""
+def find_request(
+    jobs: Sequence[Object],
+    *,
+    task_type: type[BaseTask],
+    request: str,
+    generation: int,
+    retry: str | None = None,
+    followed: str | None = None,
+) -> Lookup:
+    """Like `find_job`, when the task itself is not known yet.
+
+    `followed` is for tasks that read what may change under the same name: of an earlier generation a Job that has ended
+    counts only when it is the one that the owner's status names, and not one of long before.
+    """
+
+    def counts(job: Object) -> bool:
+        if not is_finished(job):
+            return True
+        if (job["metadata"].get("annotations") or {}).get(ANNOTATION_RETRY) != retry:
+            return False
+        current = _labels(job).get(LABEL_GENERATION) == str(generation)
+        return current or (not is_failed(job) and followed in (None, job["metadata"]["name"]))
+
     of_type = [job for job in jobs if _labels(job).get(LABEL_TASK) == task_type.__name__]
     usable = [
         job
         for job in sorted(of_type, key=lambda j: (j["metadata"].get("creationTimestamp") or "", j["metadata"]["name"]))
-        if _labels(job).get(LABEL_REQUEST) == request
-        and (_labels(job).get(LABEL_GENERATION) == str(generation) or not is_failed(job))
+        if _labels(job).get(LABEL_REQUEST) == request and counts(job)
     ]
     chosen = next(iter(usable), None)
     return Lookup(job=chosen, others=tuple(job for job in of_type if job is not chosen))

@@ -1,8 +1,8 @@
 """ModelVersion: verify the artifact, make its variants and exports, decide its stage, keep the transition log.
 
 Nothing is made of an artifact, and no stage is held by it, before every file of it was verified. A version that could not
-be verified is Stalled until its spec changes. Once a version was ready it stays so while variants that were added later
-are made: the original is served meanwhile.
+be verified is Stalled until its spec or its retry annotation changes. Once a version was ready it stays so while variants
+that were added later are made: the original is served meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidemill.reconcile.jobs import expect, find_job, key_of, live, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.reconcile.policies.stage import decide_stage, is_approved, is_verified, with_transition
+from tidemill.reconcile.retry import retriable, retry_of
 from tidemill.reconcile.variants import Step, View, export, optimise, set_variants_ready
 
 VERIFIED, APPROVED = "Verified", "Approved"
@@ -46,7 +47,11 @@ def reconcile_modelversion(version: ModelVersion, observed: Observed, context: C
     """One pass over a ModelVersion."""
     jobs = observed.owned(version.metadata.uid, "Job")
     conditions = ConditionSet(version.status, generation=version.metadata.generation, now=context.now)
-    checked = _verify(version, jobs, observed, context, conditions)
+    asked = retry_of(version)
+    gave_up = _gave_up(version) and asked in (None, version.status.retried)
+    if asked is not None:
+        version = version.model_copy(update={"status": version.status.model_copy(update={"retried": asked})})
+    checked = _verify(version, jobs, observed, context, conditions, gave_up=gave_up)
     version = version.model_copy(update={"status": _with_metrics(version, checked.status, observed)})
     _set_approved(version, conditions)
 
@@ -87,7 +92,13 @@ def reconcile_modelversion(version: ModelVersion, observed: Observed, context: C
 
 
 def _verify(
-    version: ModelVersion, jobs: Sequence[Object], observed: Observed, context: Context, conditions: ConditionSet
+    version: ModelVersion,
+    jobs: Sequence[Object],
+    observed: Observed,
+    context: Context,
+    conditions: ConditionSet,
+    *,
+    gave_up: bool,
 ) -> _Verification:
     spec, status = version.spec, version.status
     artifact = ArtifactRef(uri=spec.artifact.uri, digest=spec.artifact.digest)
@@ -95,7 +106,7 @@ def _verify(
         before = status.condition(VERIFIED)
         conditions.set(VERIFIED, True, Reason.VERIFIED, before.message if before else "")
         return _Verification(status=status)
-    if _gave_up(version):
+    if gave_up:
         stalled, verified = status.condition(STALLED), status.condition(VERIFIED)
         conditions.stalled(Reason.NOT_VERIFIED, stalled.message if stalled else "")
         conditions.set(VERIFIED, False, Reason.NOT_VERIFIED, verified.message if verified else "")
@@ -111,8 +122,9 @@ def _verify(
         settings=context.settings,
         placement=spec.placement,
         labels={LABEL_MODEL: spec.model},
+        retry=status.retried,
     )
-    found = find_job(task, jobs).job
+    found = find_job(task, jobs, retry=status.retried).job
     if found is None:
         name = job["metadata"]["name"]
         _verifying(conditions, Reason.VERIFYING, f"Job {name} was created")
@@ -130,7 +142,7 @@ def _verify(
     if outcome.phase == "Failed":
         text = f"{outcome.reason}: {outcome.message}"
         conditions.set(VERIFIED, False, Reason.NOT_VERIFIED, text)
-        conditions.stalled(Reason.NOT_VERIFIED, text)
+        conditions.stalled(Reason.NOT_VERIFIED, retriable(text, version))
         event = Event(reason=Reason.NOT_VERIFIED, message=text, type="Warning")
         return _Verification(status=status, used=(name,), events=(event,))
     _verifying(conditions, outcome.reason if outcome.warning else Reason.VERIFYING, outcome.message)
@@ -144,7 +156,7 @@ def _verifying(conditions: ConditionSet, reason: str, message: str) -> None:
 
 
 def _gave_up(version: ModelVersion) -> bool:
-    """The verification of this generation has failed: only a change of the spec starts another."""
+    """The verification of this generation has failed: only a change of the spec, or a retry, starts another."""
     stalled = version.status.condition(STALLED)
     return stalled is not None and stalled.observed_generation == version.metadata.generation
 
@@ -163,7 +175,7 @@ def _set_approved(version: ModelVersion, conditions: ConditionSet) -> None:
 def _set_ready(version: ModelVersion, conditions: ConditionSet, steps: Sequence[Step[Any]]) -> None:
     """Ready, VariantsReady and Reconciling of a verified version."""
     items = [s.item for s in steps]
-    ended = set_variants_ready(conditions, items)
+    ended = set_variants_ready(conditions, items, version)
     words = ", ".join(f"{i.name} {i.state.lower()}" for i in items)
     name = f"version {version.spec.version} of model {version.spec.model} is verified"
     message = f"{name}; {words}" if words else name

@@ -19,13 +19,15 @@ from tidemill.contract.reasons import Reason
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
-from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, finish, is_true
+from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, append, finish, is_true
 from tidemill.reconcile.jobs import Outcome, expect, find_request, key_of, live, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
+from tidemill.reconcile.retry import ONCE, cause_of
 from tidemill.reconcile.suspension import suspend_patch
 
 PROGRESS_INTERVAL = 15.0
+TOO_LATE = "; the run has ended, edits of its spec have no effect: create a new TrainingRun"
 SUSPEND_IGNORED = "spec.suspend has no effect with spec.queueName: Kueue decides when the Job runs"
 
 
@@ -169,7 +171,7 @@ def _succeeded(
 
 def _failed(run: TrainingRun, outcome: Outcome, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
     conditions = _conditions(run, context)
-    conditions.stalled(outcome.reason, outcome.message)
+    conditions.stalled(outcome.reason, append(outcome.message, ONCE))
     return Plan(
         deletes=deletes,
         status=_status(
@@ -189,15 +191,20 @@ def _finished(run: TrainingRun) -> bool:
 
 
 def _keep_record(run: TrainingRun, jobs: Sequence[Object], context: Context) -> Plan:
-    """Nothing, but for the generation in status when spec was touched afterwards, and a Job made from a stale cache."""
+    """Nothing, but for a Job made from a stale cache, and a word when spec was touched afterwards."""
     if run.status.observed_generation == run.metadata.generation:
         return Plan(deletes=live(jobs))
     conditions = _conditions(run, context)
     if (stalled := run.status.condition(STALLED)) is not None:
-        conditions.stalled(stalled.reason, stalled.message)
+        conditions.stalled(stalled.reason, _too_late(stalled.message))
     elif (ready := run.status.condition(READY)) is not None and is_true(run.status, READY):
-        conditions.ready(ready.reason, ready.message)
-    return Plan(deletes=live(jobs), status=_status(run, conditions))
+        conditions.ready(ready.reason, _too_late(ready.message))
+    event = Event(reason=Reason.INVALID_SPEC, message=TOO_LATE.lstrip("; "), type="Warning")
+    return Plan(deletes=live(jobs), status=_status(run, conditions), events=(event,))
+
+
+def _too_late(message: str) -> str:
+    return append(cause_of(message.removesuffix(TOO_LATE)), TOO_LATE)
 
 
 def _warnings(run: TrainingRun, outcome: Outcome) -> tuple[str, ...]:

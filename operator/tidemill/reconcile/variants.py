@@ -1,7 +1,7 @@
 """Optimised variants and exports of a verified ModelVersion: a Job each, all at once, each with an end of its own.
 
 What has come to an end stays as it is, also when its Job is gone. An accepted or rejected one is made again only when what
-is asked of it changes; a failed one also when the version's resources or Job options do.
+is asked of it changes; a failed one also when the version's resources, Job options or retry annotation do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidemill.reconcile.conditions import ConditionSet, shorten
 from tidemill.reconcile.jobs import expect, find_job, key_of, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Key
+from tidemill.reconcile.retry import retriable
 
 VARIANTS_READY = "VariantsReady"
 ENDED = frozenset({"Accepted", "Rejected", "Failed"})
@@ -99,7 +100,9 @@ def export_task(version: ModelVersion, item: Export) -> ExportModel:
     return draft.model_copy(update={"root": variant_root(artifact.uri, item.name, request_of(draft))})
 
 
-def set_variants_ready(conditions: ConditionSet, items: Iterable[VariantStatus | ExportStatus]) -> bool:
+def set_variants_ready(
+    conditions: ConditionSet, items: Iterable[VariantStatus | ExportStatus], version: ModelVersion
+) -> bool:
     """Set VariantsReady, and say whether all variants and exports have come to an end."""
     every = list(items)
     if not every:
@@ -113,7 +116,8 @@ def set_variants_ready(conditions: ConditionSet, items: Iterable[VariantStatus |
         return False
     if failed:
         reason = failed[0].message.partition(":")[0]
-        conditions.set(VARIANTS_READY, False, reason, "; ".join(f"{i.name}: {i.message}" for i in (*failed, *rejected)))
+        text = "; ".join(f"{i.name}: {i.message}" for i in (*failed, *rejected))
+        conditions.set(VARIANTS_READY, False, reason, retriable(text, version))
     elif rejected:
         text = "; ".join(f"{i.name}: {i.message}" for i in rejected)
         conditions.set(VARIANTS_READY, False, Reason.TOLERANCE_EXCEEDED, text)
@@ -124,9 +128,9 @@ def set_variants_ready(conditions: ConditionSet, items: Iterable[VariantStatus |
 
 def _advance(view: View, old: ItemT, task: OptimiseModel | ExportModel, what: str) -> Step[ItemT]:
     """Take one variant or export a step further."""
-    spec, context = view.version.spec, view.context
+    spec, context, retry = view.version.spec, view.context, view.version.status.retried
     asked = request_of(task)
-    tried = short(digest([asked, spec.resources.model_dump(mode="json"), spec.job.model_dump(mode="json")]))
+    tried = _attempt(view.version, asked)
     if old.state in ENDED and old.request == (tried if old.state == "Failed" else asked):
         return Step(item=old)
     job = task_job(
@@ -139,8 +143,9 @@ def _advance(view: View, old: ItemT, task: OptimiseModel | ExportModel, what: st
         settings=context.settings,
         placement=spec.placement,
         labels={LABEL_MODEL: spec.model},
+        retry=retry,
     )
-    found = find_job(task, view.jobs).job
+    found = find_job(task, view.jobs, retry=retry).job
     if found is None:
         return Step(item=_pending(old), job=job["metadata"]["name"], children=(Child(manifest=job, mode="create"),))
     name = found["metadata"]["name"]
@@ -168,6 +173,15 @@ def _advance(view: View, old: ItemT, task: OptimiseModel | ExportModel, what: st
         deletes=(key_of(found),) if outcome.phase == "Lost" else (),
         recheck=outcome.recheck,
     )
+
+
+def _attempt(version: ModelVersion, asked: str) -> str:
+    """The id of one try: a failed one stands until this changes."""
+    spec, retried = version.spec, version.status.retried
+    parts = [asked, spec.resources.model_dump(mode="json"), spec.job.model_dump(mode="json")]
+    if retried:
+        parts.append(retried)
+    return short(digest(parts))
 
 
 def _pending(old: ItemT, *, running: bool = False, message: str = "") -> ItemT:

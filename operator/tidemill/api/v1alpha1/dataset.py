@@ -15,7 +15,12 @@ from tidemill.contract.results import ColumnInfo, ExpectationResult, Progress
 
 
 class DatasetSpec(Document):
-    """What the data is made of and what must hold of it. Every change of the spec makes a new immutable version."""
+    """What the data is made of and what must hold of it.
+
+    A change of inputs, transform, expectations, split or profile makes a new immutable version, and so does a new value of
+    the annotation `tidemill.dev/retry`: for when objects behind the same names have changed, or when what failed is put
+    right outside the spec. Any other change makes none.
+    """
 
     model_config = ConfigDict(json_schema_extra=rules())
 
@@ -79,6 +84,8 @@ class DatasetStatus(Status):
     """When the last Job was made."""
     finished_at: Time | None = None
     """When it ended."""
+    retried: str | None = None
+    """The value of the annotation tidemill.dev/retry that was answered last."""
 
 
 class Dataset(Resource[DatasetSpec, DatasetStatus]):

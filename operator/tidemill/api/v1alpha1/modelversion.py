@@ -162,6 +162,8 @@ class ModelVersionStatus(Status):
     """The newest ten changes of the stage, newest first."""
     metrics: dict[str, dict[str, float]] = {}
     """By split and metric, as evaluated by the trainer."""
+    retried: str | None = None
+    """The value of the annotation tidemill.dev/retry that was answered last: what had failed was tried again."""
 
 
 class ModelVersion(Resource[ModelVersionSpec, ModelVersionStatus]):
