@@ -22,7 +22,7 @@ class DriftReading:
     samples: float = 0.0
     """Sampled requests in the newest window."""
     scores: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
-    """(metric, feature) → scores, oldest first, the newest last; evaluations without data are NaN."""
+    """(metric, feature) → scores, oldest first; evaluations without data, or with fewer samples than minSamples, are NaN."""
     error: str | None = None
     """Why there is no reading: Prometheus unreachable, or its answer an error."""
 

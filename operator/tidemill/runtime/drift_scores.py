@@ -38,7 +38,7 @@ Target = tuple[str, str, str]
 class _Evaluation:
     at: int
     steps: tuple[int, ...]
-    samples: dict[Target, float] = field(default_factory=dict)
+    samples: dict[Target, dict[int, float]] = field(default_factory=dict)
     scores: dict[Target, dict[tuple[str, str], dict[int, float]]] = field(default_factory=dict)
     error: str | None = None
 
@@ -84,14 +84,17 @@ class DriftScores:
         if target is None:
             return DriftReading(evaluated_at=at)
         steps = evaluation.steps[-spec.for_consecutive :]
+        samples = evaluation.samples.get(target, {})
+        # The score of a few requests is noise: such a step is no evidence, neither now nor among the consecutive ones.
+        enough = {step for step in steps if round(samples.get(step, 0.0)) >= spec.min_samples}
         wanted = {(m.metric, f) for m in spec.monitors for f in m.features}
         everything = {m.metric for m in spec.monitors if not m.features}
         scores = {
-            name: tuple(values.get(step, math.nan) for step in steps)
+            name: tuple(values.get(step, math.nan) if step in enough else math.nan for step in steps)
             for name, values in evaluation.scores.get(target, {}).items()
             if name in wanted or name[0] in everything
         }
-        return DriftReading(evaluated_at=at, samples=evaluation.samples.get(target, 0.0), scores=scores)
+        return DriftReading(evaluated_at=at, samples=samples.get(evaluation.at, 0.0), scores=scores)
 
     async def run(self) -> None:
         """Evaluate until cancelled. Without a Prometheus there is nothing to do."""
@@ -126,7 +129,7 @@ class DriftScores:
         wanted: list[DriftMetric] = sorted({monitor.metric for spec in specs for monitor in spec.monitors})
         try:
             for labels, values in await self._ask(promql.samples(window=window, match=match), result, interval):
-                result.samples[_labels(labels)] = values.get(at, 0.0)
+                result.samples[_labels(labels)] = values
             for metric in wanted:
                 expression = promql.score(metric, window=window, match=match)
                 for labels, values in await self._ask(expression, result, interval):

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from tests.unit.runtime.objects import raw
 
+from tidemill.api.v1alpha1.driftpolicy import Monitor
 from tidemill.reconcile.plan import Key
+from tidemill.reconcile.policies.drift import judge
 from tidemill.runtime.drift_scores import DriftScores
 from tidemill.runtime.indices import Indices
 from tidemill.runtime.metrics import Metrics
@@ -29,6 +32,7 @@ class Scripted(Prometheus):
         super().__init__(PrometheusSettings(url="http://unused"))
         self.psi = {AT - 120: 0.1, AT - 60: math.nan, AT: 0.3}
         self.samples = 1000.0
+        self.samples_before: dict[int, float] | None = None
         self.error = ""
         self.asked: list[tuple[str, int, int, int]] = []
 
@@ -38,7 +42,9 @@ class Scripted(Prometheus):
             raise PrometheusError(self.error)
         labels = {"namespace": "ns", "deployment": "d", "version": "2"}
         if "sampled_requests" in expression:
-            return [(labels, {end: self.samples})]
+            steps = range(start, end + 1, step)
+            before = dict.fromkeys(steps, self.samples) if self.samples_before is None else self.samples_before
+            return [(labels, {**before, end: self.samples})]
         return [({**labels, "feature": "f"}, self.psi), ({**labels, "version": "1", "feature": "f"}, {end: 9.0})]
 
 
@@ -124,3 +130,33 @@ def test_monitors_choose_metrics_and_features() -> None:
     reading = drift.reading("ns", "p")
     assert reading is not None
     assert dict(reading.scores) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "expected", "consecutive"),
+    [
+        ({AT - 120: 20.0, AT - 60: 499.0}, ["nan", "nan", "3.0"], 1),
+        ({AT - 60: 500.0}, ["nan", "3.0", "3.0"], 2),
+        ({AT - 120: 500.0, AT - 60: 20.0}, ["3.0", "nan", "3.0"], 1),
+    ],
+)
+def test_an_evaluation_of_too_few_samples_is_no_evidence(
+    before: dict[int, float], expected: list[str], consecutive: int
+) -> None:
+    prometheus = Scripted()
+    prometheus.psi = {AT - 120: 3.0, AT - 60: 3.0, AT: 3.0}
+    prometheus.samples_before = before
+    drift, _, _ = scores(prometheus, forConsecutive=3, minSamples=500)
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert [str(score) for score in reading.scores["PSI", "f"]] == expected
+    assert judge(Monitor(name="psi"), reading, for_consecutive=3).consecutive == consecutive
+
+
+def test_the_score_of_too_few_samples_is_not_exported() -> None:
+    prometheus = Scripted()
+    prometheus.samples = 10.0
+    drift, _, metrics = scores(prometheus)
+    asyncio.run(drift.evaluate_due())
+    assert b"tidemill_drift_score{" not in generate_latest(metrics.registry)
