@@ -20,6 +20,7 @@ from tidemill.reconcile.deployment import reconcile_deployment
 from tidemill.reconcile.driftpolicy import reconcile_driftpolicy
 from tidemill.reconcile.observed import DriftReading
 from tidemill.reconcile.plan import Child, Key
+from tidemill.reconcile.policies.swap import TRIES
 from tidemill.reconcile.servingpool import reconcile_servingpool
 
 Prometheus = Literal["ok", "down", "few", "empty"]
@@ -43,6 +44,8 @@ class LoopCluster(FakeCluster):
         """By TrainingRun's uid: the season in which it was made."""
         self.unloadable: set[str] = set()
         """Names of ModelVersions that no server can load."""
+        self.unloadable_on: set[tuple[str, str]] = set()
+        """(ModelVersion, pod): what this one server cannot load, for lack of memory say."""
         self.evaluations: list[tuple[int, int]] = []
         super().__init__()
 
@@ -188,8 +191,10 @@ class LoopCluster(FakeCluster):
         uid, generation = pod["metadata"]["uid"], placement["metadata"]["generation"]
         serving = before.get("serving") if before.get("podUid") == uid else None
         status: Raw = {"observedGeneration": generation, "podUid": uid, "conditions": []}
-        if spec["modelVersion"] in self.unloadable:
-            status |= {"state": "Failed", "message": "Invalid graph: node 3"}
+        if not self.can_load(spec["modelVersion"], spec["pod"]):
+            same = before.get("podUid") == uid and before.get("observedGeneration") == generation
+            attempts = before.get("attempts", 0) + 1 if same else 1
+            status |= {"state": "Failed", "message": "Invalid graph: node 3", "attempts": min(attempts, TRIES)}
         else:
             status |= {"state": "Loaded"}
             same = serving is not None and serving["digest"] == spec["artifactDigest"]
@@ -206,6 +211,10 @@ class LoopCluster(FakeCluster):
         changed = status != before
         self.api.write_status(key_of(placement), status)
         return changed
+
+    def can_load(self, version: str, pod: str) -> bool:
+        """Whether a server can load a version."""
+        return version not in self.unloadable and (version, pod) not in self.unloadable_on
 
     def step_agents(self) -> bool:
         """All agents."""

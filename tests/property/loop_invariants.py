@@ -23,6 +23,11 @@ def conditions(obj: Raw) -> dict[str, Raw]:
     return {c["type"]: c for c in (obj.get("status") or {}).get("conditions", ())}
 
 
+def is_ready(pod: Raw) -> bool:
+    """Whether a server pod answers."""
+    return bool(pod["status"]["conditions"][0]["status"] == "True")
+
+
 def check_status_write(before: Raw, after: Raw) -> None:
     """What every write of a status must keep."""
     if after["kind"] not in OURS:
@@ -118,7 +123,7 @@ def _check_served(cluster: LoopCluster, deployment: Raw) -> None:
         status = placement.get("status") or {}
         pod = next((p for p in cluster.server_pods() if p["metadata"]["name"] == placement["spec"]["pod"]), None)
         current = pod is not None and status.get("podUid") == pod["metadata"]["uid"]
-        ready = pod is not None and pod["status"]["conditions"][0]["status"] == "True"
+        ready = pod is not None and is_ready(pod)
         if controller_uid(placement) == uid and current and ready and status.get("serving"):
             routable[placement["spec"]["pod"]] = status["serving"]
     slices = [s for s in cluster.api.all("EndpointSlice") if controller_uid(s) == uid]
@@ -130,3 +135,23 @@ def _check_served(cluster: LoopCluster, deployment: Raw) -> None:
         assert names == {deployment["status"]["serving"]["name"]}
         assert len(routable) == deployment["spec"]["online"]["replicas"]
     assert (found["Available"]["status"] == "True") == bool(routable)
+    _check_available(cluster, deployment, routable)
+
+
+def _check_available(cluster: LoopCluster, deployment: Raw, routable: dict[str, Any]) -> None:
+    """Something answers wherever there is a server and a version that has served and still can; and it is one version."""
+    versions = {v["metadata"]["name"]: v for v in cluster.api.all("ModelVersion")}
+    ready = [p["metadata"]["name"] for p in cluster.server_pods() if is_ready(p)]
+    has_served = [t["to"] for t in deployment["status"].get("transitions") or ()]
+    can = [
+        name
+        for name in has_served
+        if name in versions
+        and conditions(versions[name]).get("Verified", {}).get("status") == "True"
+        and all(cluster.can_load(name, pod) for pod in ready)
+    ]
+    if ready and can:
+        assert routable, f"nothing answers, though {can[0]} has served and {ready} could load it"
+        names = {served["modelVersion"] for served in routable.values()}
+        if has_served[0] in can:
+            assert len(names) == 1, f"clients get a mix of {sorted(names)} for ever"

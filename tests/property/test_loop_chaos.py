@@ -78,6 +78,10 @@ class LoopChaos(RuleBasedStateMachine):
     def break_version(self, number: int) -> None:
         self.cluster.unloadable.add(f"delay-v{number}")
 
+    @rule(version=st.integers(1, 4), server=st.integers(0, 2))
+    def break_version_on_one_server(self, version: int, server: int) -> None:
+        self.cluster.unloadable_on.add((f"delay-v{version}", f"cpu-pool-{server}"))
+
     @rule(data=st.data(), end=st.sampled_from(ENDS), steps=st.integers(1, 5))
     def run_job(self, data: st.DataObject, end: fake_jobs.End, steps: int) -> None:
         if jobs := [j for j in self.cluster.jobs() if not fake_jobs.is_finished(j)]:

@@ -1,7 +1,8 @@
 """Deployment, mode Online: the model's version on server pods of a pool, reached through one Service.
 
-A version change only rewrites the placements: each agent loads and checks the new version before it swaps, so what
-answered goes on answering. Clients are sent to the pods that say they have the model loaded, and to no other.
+A version change only rewrites the placements, the first server's before the others': each agent loads and checks the new
+version before it swaps, so what answered goes on answering. Clients are sent to the pods that say they have the model
+loaded, and to no other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tidemill.reconcile.policies.placement import Placement, choose_servers
 from tidemill.reconcile.policies.variant import ServedArtifact, choose_artifact
 from tidemill.reconcile.servers import Loaded, addresses, candidates, placements_of
 from tidemill.reconcile.serving import choose, log_serving, reference
+from tidemill.reconcile.swapping import Swapping, Target, swapping
 
 TRACK = "stable"
 
@@ -38,7 +40,7 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
 
     wanted = {p.placement.spec.pod: p for p in placed if p.placement.spec.pod in servers.pods}
     loaded = _loaded(wanted, version, artifact)
-    complete = bool(servers.pods) and len(loaded) == len(servers.pods)
+    complete = bool(servers.pods) and all(pod in wanted and wanted[pod].routable for pod in servers.pods)
     leaving = [p for p in placed if p.placement.spec.pod not in servers.pods]
     retired = [p for p in leaving if complete or p.pod is None]
     kept = [p for p in placed if p not in retired]
@@ -46,7 +48,19 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
     slice_ = _slice(deployment, kept, observed)
     children = [Child(manifest=deployment_service(deployment))]
     children += [Child(manifest=slice_)] if slice_ else []
-    children += _placements(deployment, online, servers, version, artifact)
+    swap = Swapping()
+    if version and artifact:  # without a version the placements stay as they are: what serves goes on serving
+        chosen = Target(version=version, artifact=artifact)
+        swap = swapping(
+            deployment,
+            chosen=chosen,
+            variant=online.variant,
+            pods=servers.pods,
+            placed=placed,
+            observed=observed,
+            context=context,
+        )
+    children += [Child(manifest=_placement(deployment, online, pod, target)) for pod, target in swap.targets.items()]
 
     status, events = log_serving(deployment, _serving(deployment, kept), observed, context)
     conditions = ConditionSet(deployment.status, generation=generation, now=context.now)
@@ -58,6 +72,7 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
         artifact=artifact,
         pool=pool,
         servers=servers,
+        swap=swap,
         placed=tuple(kept),
         loaded=len(loaded),
         serving=status.serving,
@@ -76,7 +91,7 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
         deletes=tuple(_key(p) for p in retired if not p.routable or _drained(deployment, slice_, observed)),
         status=finish(status, conditions, generation=generation),
         events=(*events, *_warnings(deployment, conditions)),
-        requeue_after=servers.reconsider_after,
+        requeue_after=_earliest(servers.reconsider_after, swap, context),
     )
 
 
@@ -113,30 +128,22 @@ def _loaded(wanted: dict[str, Loaded], version: ModelVersion | None, artifact: S
     return [p for p in wanted.values() if p.serves(model_version=name, digest=digest)]
 
 
-def _placements(
-    deployment: Deployment,
-    online: Online,
-    servers: Placement,
-    version: ModelVersion | None,
-    artifact: ServedArtifact | None,
-) -> list[Child]:
-    """Without a version the placements stay as they are: what serves goes on serving."""
-    if version is None or artifact is None:
-        return []
-    return [
-        Child(
-            manifest=model_placement(
-                deployment,
-                online,
-                pod=pod,
-                version=version,
-                variant=artifact.variant,
-                artifact=artifact.artifact,
-                track=TRACK,
-            )
-        )
-        for pod in servers.pods
-    ]
+def _placement(deployment: Deployment, online: Online, pod: str, target: Target) -> Manifest:
+    return model_placement(
+        deployment,
+        online,
+        pod=pod,
+        version=target.version,
+        variant=target.artifact.variant,
+        artifact=target.artifact.artifact,
+        track=TRACK,
+    )
+
+
+def _earliest(after: float | None, swap: Swapping, context: Context) -> float | None:
+    """When the pass must come again by itself."""
+    held = (swap.hold_until - context.now).total_seconds() if swap.hold_until else None
+    return min((seconds for seconds in (after, held) if seconds is not None), default=None)
 
 
 def _slice(deployment: Deployment, kept: list[Loaded], observed: Observed) -> Manifest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.common import VersionReference
 from tidemill.api.v1alpha1.deployment import Deployment, Online
 from tidemill.api.v1alpha1.modelversion import ModelVersion
@@ -15,6 +16,7 @@ from tidemill.reconcile.policies.selection import Choice
 from tidemill.reconcile.policies.variant import ORIGINAL, ServedArtifact
 from tidemill.reconcile.servers import Loaded
 from tidemill.reconcile.serving import listed
+from tidemill.reconcile.swapping import Swapping
 
 AVAILABLE = "Available"
 VARIANT_SERVED = "VariantServed"
@@ -31,6 +33,7 @@ class Situation:
     artifact: ServedArtifact | None
     pool: ServingPool | None
     servers: Placement
+    swap: Swapping
     placed: tuple[Loaded, ...]
     loaded: int
     serving: VersionReference | None
@@ -78,21 +81,20 @@ def _ready(s: Situation, conditions: ConditionSet) -> None:
         )
 
 
-def _failures(s: Situation) -> list[tuple[str, str]]:
-    """(pod, message) of the wanted placements whose agent could not load."""
-    found = ((p.placement.spec.pod, p.failed()) for p in s.placed if p.placement.spec.pod in s.servers.pods)
-    if s.version is None:
-        return []
-    names = {p.placement.spec.pod for p in s.placed if p.placement.spec.model_version == s.version.metadata.name}
-    return [(pod, message) for pod, message in found if message and pod in names]
+def _failures(s: Situation) -> list[tuple[str, str, str]]:
+    """(version, pod, message) of the wanted placements whose agent could not load; those of the chosen version first."""
+    specs = [(p.placement.spec, p.failed()) for p in s.placed if p.placement.spec.pod in s.servers.pods]
+    chosen = s.version.metadata.name if s.version else ""
+    found = [(spec.model_version, spec.pod, message) for spec, message in specs if message]
+    return sorted(found, key=lambda item: (item[0] != chosen, *item[:2]))
 
 
-def _load_failed(s: Situation, version: ModelVersion, failures: list[tuple[str, str]]) -> str:
-    pods, message = listed([pod for pod, _ in failures]), failures[0][1]
+def _load_failed(s: Situation, version: ModelVersion, failures: list[tuple[str, str, str]]) -> str:
+    failed, _, message = failures[0]
+    pods = listed([pod for name, pod, _ in failures if name == failed])
+    former = "" if failed == version.metadata.name else ", which answered before,"
     way_out = "set another version in spec.model, or withdraw this one's spec.stage"
-    return (
-        f"{version.metadata.name} could not be loaded on {pods}: {message[:600].rstrip('.')}; {s.meanwhile}; {way_out}"
-    )
+    return f"{failed}{former} could not be loaded on {pods}: {message[:600].rstrip('.')}; {s.meanwhile}; {way_out}"
 
 
 def _short(s: Situation, pool: ServingPool, conditions: ConditionSet) -> None:
@@ -122,12 +124,26 @@ def _short(s: Situation, pool: ServingPool, conditions: ConditionSet) -> None:
 
 def _loading(s: Situation, version: ModelVersion, conditions: ConditionSet) -> None:
     name, wanted = version.metadata.name, s.online.replicas
+    told = {pod: target.version.metadata.name for pod, target in s.swap.targets.items()}
+    trying = [pod for pod, told_name in told.items() if told_name == name]
     if s.loaded:
         conditions.reconciling(
             Reason.PARTLY_SERVING, f"{name} answers on {s.loaded} of {wanted} servers, the rest follow"
         )
+    elif trying:
+        first = " first" if len(trying) < len(told) else ""
+        conditions.reconciling(Reason.LOADING, f"{name} is being loaded on {listed(trying)}{first}; {s.meanwhile}")
+    elif s.swap.hold_until:
+        conditions.reconciling(
+            Reason.LOADING,
+            f"{name} is tried again at {format_time(s.swap.hold_until)}: after the last try a server had to load again "
+            f"what answered before; {s.meanwhile}",
+        )
     else:
-        conditions.reconciling(Reason.LOADING, f"{name} is being loaded on {listed(s.servers.pods)}; {s.meanwhile}")
+        back = listed(sorted(set(told.values())))
+        conditions.reconciling(
+            Reason.LOADING, f"{back}, which answered before, is loaded again until {name} is tried; {s.meanwhile}"
+        )
 
 
 def _available(s: Situation, conditions: ConditionSet) -> None:

@@ -1,0 +1,174 @@
+"""A version change that goes wrong: what answered before goes on answering, on all servers, through their restarts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from tests.property import fake_jobs, manifests
+from tests.property.fake_api import key_of
+from tests.property.fake_cluster import NAMESPACE
+from tests.property.loop_cluster import LoopCluster
+from tests.property.loop_invariants import check_rest, check_status_write
+from tests.property.test_loop import condition, writes_of_a_resync
+
+from tidemill.reconcile.plan import Key
+
+POD_0, POD_1 = "cpu-pool-0", "cpu-pool-1"
+
+
+def served(replicas: int, *, versions: int = 1) -> LoopCluster:
+    """A cluster in which the last of so many versions answers; all others answered before it."""
+    cluster = LoopCluster()
+    cluster.create(manifests.pool(replicas=replicas))
+    for number in range(1, versions + 1):
+        cluster.create(manifests.version("delay", number, digest=str(number)))
+    cluster.create(
+        manifests.deployment(model={"name": "delay", "version": 1}, online={"pool": "cpu", "replicas": replicas})
+    )
+    cluster.settle()
+    for number in range(2, versions + 1):
+        choose(cluster, number)
+        cluster.settle()
+    assert cluster.status("Deployment", "delays")["serving"]["version"] == versions
+    cluster.api.on_status.append(check_status_write)
+    return cluster
+
+
+def choose(cluster: LoopCluster, number: int) -> None:
+    """The user sets another version."""
+    key = Key(kind="Deployment", namespace=NAMESPACE, name="delays")
+    cluster.api.patch_spec(key, {"model": {"name": "delay", "version": number}})
+
+
+def bring(cluster: LoopCluster, number: int) -> None:
+    """A new version is registered and chosen."""
+    cluster.create(manifests.version("delay", number, digest=str(number)))
+    choose(cluster, number)
+
+
+def told(cluster: LoopCluster) -> dict[str, int]:
+    """The version that each server's placement asks for."""
+    return {p["spec"]["pod"]: p["spec"]["version"] for p in cluster.api.all("ModelPlacement")}
+
+
+def answers(cluster: LoopCluster) -> dict[str, int]:
+    """The version that each server of the slice answers with."""
+    (slice_,) = cluster.api.all("EndpointSlice")
+    listed = {e["targetRef"]["name"] for e in slice_["endpoints"]}
+    found = {p["spec"]["pod"]: p["status"].get("serving", {}).get("version") for p in cluster.api.all("ModelPlacement")}
+    return {pod: version for pod, version in found.items() if pod in listed}
+
+
+def restart_server(cluster: LoopCluster, name: str) -> None:
+    cluster.api.delete(Key(kind="Pod", namespace=NAMESPACE, name=name))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_what_answered_comes_back_when_its_servers_are_made_anew_after_a_failed_load(replicas: int) -> None:
+    cluster = served(replicas)
+    cluster.unloadable.add("delay-v2")
+    bring(cluster, 2)
+    cluster.settle()
+    everywhere = {f"cpu-pool-{n}": 1 for n in range(replicas)}
+    assert answers(cluster) == everywhere
+    for pod in list(cluster.server_pods()):
+        cluster.api.delete(key_of(pod))
+    cluster.settle()
+    assert answers(cluster) == everywhere
+    check_rest(cluster)
+    assert writes_of_a_resync(cluster) == []
+    status = cluster.status("Deployment", "delays")
+    assert "delay-v2 is tried again at" in condition(status, "Ready")["message"]
+    assert condition(status, "Available")["status"] == "True"
+    cluster.settle(patience=600)
+    assert condition(cluster.status("Deployment", "delays"), "Ready")["reason"] == "LoadFailed", "it was tried again"
+    assert answers(cluster) == everywhere
+    check_rest(cluster)
+
+
+def test_a_version_that_takes_its_server_down_is_tried_ever_more_rarely() -> None:
+    cluster = served(1)
+    bring(cluster, 2)
+    tries = []
+    for minute in range(240):
+        for job in cluster.jobs():
+            fake_jobs.step(cluster.api, job, "ok")
+        cluster.operate()
+        if told(cluster)[POD_0] == 2:
+            tries.append(minute)
+            cluster.api.delete(key_of(cluster.server_pods()[0]))
+        cluster.step_stateful()
+        cluster.operate()
+        cluster.step_agents()
+        cluster.operate()
+        assert answers(cluster) == {POD_0: 1}
+        cluster.api.tick(60)
+        cluster.queue[Key(kind="Deployment", namespace=NAMESPACE, name="delays")] = None
+    pauses = [b - a for a, b in pairwise(tries)]
+    assert 4 <= len(tries) <= 8
+    assert pauses == sorted(pauses)
+    assert max(pauses) <= 61
+
+
+def test_a_version_that_one_server_cannot_load_answers_on_none() -> None:
+    cluster = served(2)
+    cluster.unloadable_on.add(("delay-v2", POD_1))
+    bring(cluster, 2)
+    seen: list[dict[str, int]] = []
+    cluster.api.on_status.append(lambda _before, _after: seen.append(told(cluster)))
+    cluster.settle()
+    assert {POD_0: 2, POD_1: 1} in seen, "one server first"
+    assert answers(cluster) == {POD_0: 1, POD_1: 1}
+    assert told(cluster) == {POD_0: 1, POD_1: 2}, "the one that failed remembers it, and goes on trying"
+    status = cluster.status("Deployment", "delays")
+    ready = condition(status, "Ready")
+    assert ready["reason"] == "LoadFailed"
+    assert "delay-v2 could not be loaded on cpu-pool-1: Invalid graph: node 3; delay-v1 answers" in ready["message"]
+    assert status["serving"]["name"] == "delay-v1"
+    check_rest(cluster)
+    assert writes_of_a_resync(cluster) == []
+    cluster.unloadable_on.clear()
+    cluster.settle()
+    assert answers(cluster) == {POD_0: 2, POD_1: 2}, "its next try succeeds, and the others follow"
+    check_rest(cluster)
+
+
+def test_an_even_older_version_answers_when_the_last_one_is_broken_too() -> None:
+    cluster = served(2, versions=2)
+    cluster.unloadable |= {"delay-v2", "delay-v3"}
+    bring(cluster, 3)
+    cluster.settle()
+    assert answers(cluster) == {POD_0: 2, POD_1: 2}
+    for pod in list(cluster.server_pods()):
+        cluster.api.delete(key_of(pod))
+    cluster.settle()
+    assert answers(cluster) == {POD_0: 1, POD_1: 1}
+    assert cluster.status("Deployment", "delays")["transitions"][0]["to"] == "delay-v1"
+    check_rest(cluster)
+    assert writes_of_a_resync(cluster) == []
+
+
+def test_one_server_that_cannot_load_what_serves_does_not_take_it_from_the_others() -> None:
+    cluster = served(2, versions=2)
+    cluster.unloadable_on.add(("delay-v2", POD_1))
+    restart_server(cluster, POD_1)
+    cluster.settle()
+    assert answers(cluster) == {POD_0: 2}
+    assert told(cluster) == {POD_0: 2, POD_1: 2}
+    ready = condition(cluster.status("Deployment", "delays"), "Ready")
+    assert (ready["reason"], "on cpu-pool-1" in ready["message"]) == ("LoadFailed", True)
+    assert writes_of_a_resync(cluster) == []
+
+
+def test_a_newer_version_does_not_wait_for_what_a_former_one_did() -> None:
+    cluster = served(1)
+    cluster.unloadable.add("delay-v2")
+    bring(cluster, 2)
+    cluster.settle()
+    restart_server(cluster, POD_0)
+    cluster.settle()
+    bring(cluster, 3)
+    cluster.settle()
+    assert answers(cluster) == {POD_0: 3}
+    check_rest(cluster)
