@@ -29,7 +29,8 @@ def render(helm: Path) -> Render:
     """Renders the operator's chart with arguments of `helm template`."""
 
     def rendered(*arguments: str) -> list[dict[str, Any]]:
-        command = [helm, "template", "tidemill", ROOT / "charts/tidemill", "--namespace", "tidemill-system", *arguments]
+        chart = ROOT / "charts/tidemill"
+        command = [str(helm), "template", "tidemill", str(chart), "--namespace", "tidemill-system", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]

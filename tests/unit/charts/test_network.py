@@ -69,7 +69,15 @@ def test_the_notes_warn_of_tasks_without_a_policy(helm: Path, tmp_path: Path, se
     chart = shutil.copytree(ROOT / "charts/tidemill", tmp_path / "tidemill")
     text = (chart / "templates/NOTES.txt").read_text()
     (chart / "templates/notes.yaml").write_text("notes: |\n" + textwrap.indent(text, "  "))
-    command = [helm, "template", "tidemill", chart, "--show-only=templates/notes.yaml", "--set", setting]
+    command: list[str | Path] = [
+        helm,
+        "template",
+        "tidemill",
+        chart,
+        "--show-only=templates/notes.yaml",
+        "--set",
+        setting,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     notes = yaml.safe_load(done.stdout)["notes"]
