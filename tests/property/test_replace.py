@@ -146,3 +146,36 @@ def test_an_upgrade_of_the_operator_restarts_no_running_job() -> None:
     cluster.settle()
     assert ready(cluster, key)["status"] == "True"
     assert cluster.status("TrainingRun", "first")["attempts"] == 1
+
+
+def test_a_users_container_does_not_train_again_for_a_result_that_was_lost() -> None:
+    """Its Job ended well, so the model is stored: only the task that stored it runs once more, and finds it."""
+    cluster = FakeCluster()
+    trainer = {"container": {"image": "mine:1", "target": "arr_delay"}}
+    key = resource(cluster, "TrainingRun", trainer=trainer)
+    cluster.operate()
+    (before,) = [j for j in cluster.jobs() if not fake_jobs.is_finished(j)]
+    assert [c["name"] for c in before["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "trainer"]
+    while not fake_jobs.is_finished(live := cluster.api.objects[key_of(before)]):
+        fake_jobs.step(cluster.api, live)
+    for pod in fake_jobs.pods_of(cluster.api, live):
+        cluster.api.delete(key_of(pod))
+    cluster.settle()
+    again = cluster.api.objects[key_of(before)]
+    assert again["metadata"]["uid"] != before["metadata"]["uid"]
+    assert "initContainers" not in again["spec"]["template"]["spec"]
+    assert ready(cluster, key)["status"] == "True"
+    check_rest(cluster)
+
+
+def test_a_users_container_that_never_started_still_trains_after_an_edit() -> None:
+    cluster = FakeCluster()
+    trainer = {"container": {"image": "mine:1", "target": "arr_delay"}}
+    key = resource(cluster, "TrainingRun", trainer=trainer, resources=HUGE)
+    cluster.settle()
+    cluster.api.patch_spec(key, {"resources": FITS})
+    cluster.operate()
+    (job,) = [j for j in cluster.jobs() if not fake_jobs.is_finished(j)]
+    assert [c["name"] for c in job["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "trainer"]
+    cluster.settle()
+    assert ready(cluster, key)["status"] == "True"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import socketserver
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +18,14 @@ from tidemill_worker.artifact import sha256
 from tidemill_worker.errors import (
     ContractViolated,
     ModelInvalid,
+    StoreUnavailable,
+    Terminated,
 )
+from tidemill_worker.patience import insist
+from tidemill_worker.progress import Tracker
+from tidemill_worker.store import Store
 
-from .lab import Lab
+from .lab import ACCESS, SECRET, Lab
 from .samples import Document, Studio, dataset, flights, linear, publish_raw
 
 
@@ -129,3 +139,86 @@ def test_a_users_folders_and_planted_scratch_stay_out_of_the_artifact(lab: Lab) 
     names = {n.rsplit("/", 1)[1] for n in lab.list("models/")}
     assert "model.onnx" in names
     assert not names & {"x", "logs"}
+
+
+class Gate(socketserver.ThreadingTCPServer):
+    """A way to the store that can be closed: while it is, connections end at once."""
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Pass)
+        self.target = ("127.0.0.1", int(endpoint.rpartition(":")[2]))
+        self.open = False
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Pass(socketserver.BaseRequestHandler):
+    server: Gate
+
+    def handle(self) -> None:
+        if not self.server.open:
+            return
+        with socket.create_connection(self.server.target) as upstream:
+            back = threading.Thread(target=_copy, args=(upstream, self.request), daemon=True)
+            back.start()
+            _copy(self.request, upstream)
+            back.join(timeout=10)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        source.close()
+
+
+class OnWaiting(Tracker):
+    """Does something when the task says that it waits for the store."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act = act
+        self.phases: list[str] = []
+
+    def phase(self, phase: str, fraction: float = 0.0, message: str = "") -> None:
+        super().phase(phase, fraction, message)
+        self.phases.append(phase)
+        if phase == "WaitingForStore":
+            self.act()
+
+
+def test_a_store_that_comes_back_gets_the_model(lab: Lab) -> None:
+    document = publishing(lab)
+    output = lab.environment.work_dir / "output"
+    output.mkdir()
+    (output / "model.onnx").write_bytes(linear(["night", "distance"]))
+    with Gate(lab.seaweed.endpoint) as gate:
+        threading.Thread(target=gate.serve_forever, daemon=True).start()
+        tracker = OnWaiting(lambda: setattr(gate, "open", True))
+        store = Store.connect(tracker, endpoint=gate.endpoint, credentials=(ACCESS, SECRET))
+        result = lab.run(document, replace(lab.context(), store=store, tracker=tracker))
+        gate.shutdown()
+    assert tracker.phases.count("WaitingForStore") == 1
+    assert result.artifact.uri == document["modelRoot"]
+    assert any(name.endswith("/model.onnx") for name in lab.list("models/"))
+
+
+def test_patience_ends_and_a_wish_to_stop_ends_it_at_once(lab: Lab) -> None:
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(time.monotonic())
+        raise StoreUnavailable("the store does not answer")
+
+    context = lab.context()
+    with pytest.raises(StoreUnavailable):
+        insist(context, fail, patience=0.2, first=0.01)
+    assert 3 <= len(tries) <= 10, "each wait is twice the one before"
+    context = replace(lab.context(), tracker=OnWaiting(context.stop.event.set), stop=context.stop)
+    tries.clear()
+    with pytest.raises(Terminated):
+        insist(context, fail, first=3600)
+    assert len(tries) == 1

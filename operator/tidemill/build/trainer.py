@@ -2,9 +2,10 @@
 
 For a container trainer the pod runs three containers one after the other: init container `fetch` (downloads the verified
 dataset), init container `trainer` (the user's image, with its accelerator and without any store credential), and `task`
-(evaluates `model.onnx` and stores it). The user's image finds `$TIDEMILL_INPUT` and `$TIDEMILL_OUTPUT`; it may write to its
-own root file system as far as a user without privileges can. `/tmp` is the working directory of `task`, which has the
-store's credentials, so the user's image has a `/tmp` of its own.
+(evaluates `model.onnx` and stores it; without the two before it, it finds what it stored earlier). The user's image finds
+`$TIDEMILL_INPUT` and `$TIDEMILL_OUTPUT`; it may write to its own root file system as far as a user without privileges
+can. `/tmp` is the working directory of `task`, which has the store's credentials, so the user's image has a `/tmp` of its
+own.
 """
 
 from __future__ import annotations
@@ -48,18 +49,19 @@ def training_shape(spec: TrainingRunSpec, settings: BuildSettings) -> str:
     )
 
 
-def training_job(run: TrainingRun, dataset: ArtifactRef, settings: BuildSettings) -> Manifest:
-    """The Job of a run on a dataset version."""
+def training_job(run: TrainingRun, dataset: ArtifactRef, settings: BuildSettings, *, stored: bool = False) -> Manifest:
+    """The Job of a run on a dataset version. `stored`: the model is in the store already and only its result is missing."""
     owner = run.ref.model_copy(update={"generation": 0})
     if container := run.spec.trainer.container:
-        return _container_job(run, owner, container, dataset, settings)
+        return _container_job(run, owner, container, dataset, settings, stored=stored)
     regression, classification = run.spec.trainer.tabular_regression, run.spec.trainer.tabular_classification
     trainer = regression or classification
     assert trainer is not None, "the schema asks for exactly one trainer"
     return _tabular_job(run, owner, trainer, dataset, settings)
 
 
-def _model_root(run: TrainingRun, settings: BuildSettings) -> str:
+def model_folder(run: TrainingRun, settings: BuildSettings) -> str:
+    """Where the run's model goes in the store."""
     meta = run.metadata
     return model_root(settings.store.bucket, meta.namespace, run.spec.model.name, meta.name, meta.uid)
 
@@ -76,7 +78,7 @@ def _tabular_job(
         checkpoint=spec.checkpoint or Checkpoint(),
         gates=spec.gates,
         run_root=run_root(settings.store.bucket, meta.namespace, meta.name, meta.uid),
-        model_root=_model_root(run, settings),
+        model_root=model_folder(run, settings),
     )
     return task_job(
         owner=owner,
@@ -96,12 +98,18 @@ def _tabular_job(
 
 
 def _container_job(
-    run: TrainingRun, owner: ObjectRef, container: ContainerTrainer, dataset: ArtifactRef, settings: BuildSettings
+    run: TrainingRun,
+    owner: ObjectRef,
+    container: ContainerTrainer,
+    dataset: ArtifactRef,
+    settings: BuildSettings,
+    *,
+    stored: bool,
 ) -> Manifest:
     spec = run.spec
     without_gpu = spec.resources.model_copy(update={"gpu": None})
     task = PublishModel(
-        owner=owner, dataset=dataset, trainer=container, gates=spec.gates, model_root=_model_root(run, settings)
+        owner=owner, dataset=dataset, trainer=container, gates=spec.gates, model_root=model_folder(run, settings)
     )
     fetch = worker_container(
         name=FETCH_CONTAINER,
@@ -124,7 +132,7 @@ def _container_job(
         labels={LABEL_MODEL: spec.model.name},
         suspend=spec.suspend,
         queue_name=spec.queue_name,
-        init_containers=(fetch, user_container(container, spec.resources, settings)),
+        init_containers=() if stored else (fetch, user_container(container, spec.resources, settings)),
         annotations={ANNOTATION_FETCH: FetchDataset(owner=owner, dataset=dataset).to_json()},
         request=TRAIN_REQUEST,
         shape=training_shape(spec, settings),

@@ -14,13 +14,13 @@ from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.common import VersionReference
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunStatus
 from tidemill.build.modelversion import model_version
-from tidemill.build.trainer import TRAIN_REQUEST, training_job, training_shape
+from tidemill.build.trainer import TRAIN_REQUEST, model_folder, training_job, training_shape
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
 from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, append, finish, is_true
-from tidemill.reconcile.jobs import Outcome, expect, find_request, key_of, live, read_job
+from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.reconcile.retry import ONCE, cause_of
@@ -51,7 +51,11 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
         return _succeeded(run, outcome, outcome.result, dataset, observed, context, deletes=extras)
     if outcome.phase == "Failed":
         return _failed(run, outcome, context, deletes=extras)
-    if outcome.phase == "Lost":
+    if outcome.phase == "Lost" and is_finished(found.job) and status.artifact_uri is None:
+        # The model is stored, its result is lost: noted before the Job goes, so that a user's container never trains anew.
+        noted = status.model_copy(update={"artifact_uri": model_folder(run, context.settings)})
+        run = run.model_copy(update={"status": noted})
+    elif outcome.phase == "Lost":
         extras = (*extras, key_of(found.job))
     return _running(run, found.job, outcome, observed, context, deletes=extras)
 
@@ -83,7 +87,7 @@ def _fix_dataset(run: TrainingRun, observed: Observed, context: Context) -> Plan
 
 
 def _start(run: TrainingRun, dataset: ArtifactRef, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
-    job = training_job(run, dataset, context.settings)
+    job = training_job(run, dataset, context.settings, stored=run.status.artifact_uri is not None)
     name, conditions = job["metadata"]["name"], _conditions(run, context)
     conditions.reconciling(Reason.PENDING, f"Job {name} was created")
     return Plan(

@@ -19,12 +19,18 @@ from tidemill_worker.model import folder, gates, onnx_signature, tables
 from tidemill_worker.model.baseline import baseline
 from tidemill_worker.model.evaluation import evaluate_splits
 from tidemill_worker.model.predictor import Predictor
+from tidemill_worker.patience import insist
 
 METRICS = "metrics.json"
 
 
 def run(task: PublishModel, context: Context) -> TrainResult:
-    """The artifact that is there already, or a new one."""
+    """The artifact that is there already, or a new one. A store that does not answer is waited for: another pod would
+    repeat the user's training."""
+    return insist(context, lambda: _once(task, context))
+
+
+def _once(task: PublishModel, context: Context) -> TrainResult:
     ref = existing(context, task.model_root)
     if ref is not None:
         return _result(context, ref)
