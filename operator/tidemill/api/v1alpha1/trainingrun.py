@@ -68,7 +68,13 @@ def _gates(trainer: str, metrics: tuple[str, ...], kind: str) -> dict[str, Any]:
 
 
 class TrainingRunSpec(Document):
-    """What is trained on what. Dataset, trainer and model cannot change once the run exists: a run is a record."""
+    """What is trained on what. Dataset, trainer and model cannot change once the run exists: a run is a record.
+
+    When it has ended, well or not, it is never tried again and edits have no effect. A built-in trainer whose pod is lost
+    goes on from its checkpoint. A container trains from its start in every new pod of its Job, and when its Job is deleted
+    before its result was read: let it keep checkpoints in a store of its own if that is dear. Once it has trained, a store
+    that does not answer is waited for up to a day.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -136,13 +142,7 @@ class TrainingRunStatus(Status):
 
 
 class TrainingRun(Resource[TrainingRunSpec, TrainingRunStatus]):
-    """A TrainingRun trains one model on one dataset version by a Job, and leaves a ModelVersion.
-
-    It is the record of one training: when it has ended, well or not, it is never tried again and edits have no effect. A
-    built-in trainer whose pod is lost goes on from its checkpoint. A container trains from its start in every new pod of its
-    Job, and when its Job is deleted before its result was read: let it keep checkpoints in a store of its own if that is dear.
-    Once it has trained, a store that does not answer is waited for up to a day.
-    """
+    """A TrainingRun trains one model on one dataset version by a Job, and leaves a ModelVersion."""
 
     NAMES: ClassVar[Names] = Names(
         kind="TrainingRun",
