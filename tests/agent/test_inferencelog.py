@@ -81,7 +81,7 @@ class Agent:
         self.counters = Counters("ns")
         for model in ("a", "b"):
             for version in (1, 2):
-                self.counters.track(model, version, signature(), baseline())
+                self.counters.track(model, version, f"sha256:{version}", signature(), baseline())
         self.log = InferenceLog(
             bucket="tidemill", namespace="ns", pod="pool-0", pod_uid="uid", flush_rows=1000, flush_seconds=FLUSH_SECONDS,
             buffer_bytes=buffer_bytes, journal=journal,

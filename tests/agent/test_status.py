@@ -12,6 +12,7 @@ from tidemill.contract.reasons import Reason
 from tidemill_agent.counters import KEEP_SECONDS, Counters
 from tidemill_agent.status import MESSAGE_LIMIT, NoSampling, Report, status_of
 
+ONE, TWO = (f"sha256:{digit * 64}" for digit in "12")
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 
@@ -42,8 +43,8 @@ def test_a_server_without_a_tap_is_not_passed_over_in_silence() -> None:
 def test_the_exposition_is_what_prometheus_reads() -> None:
     counters = Counters("team")
     nasty = FeatureBaseline(name='q"\\\n', kind="categorical", categories=('a"b', "c\\d"), counts=(3, 1, 0), missing=4)
-    counters.track("delay", 1, signature(), Baseline(rows=8, features=(nasty,)))
-    counters.track("delay", 2, signature(), baseline())
+    counters.track("delay", 1, ONE, signature(), Baseline(rows=8, features=(nasty,)))
+    counters.track("delay", 2, TWO, signature(), baseline())
     families = {family.name: family for family in text_string_to_metric_families(counters.render())}
     bins = families["tidemill_feature_bin"].samples
     assert {s.labels["bin"] for s in bins if s.labels["version"] == "1"} == {'a"b', "c\\d", "_other_"}
@@ -54,13 +55,14 @@ def test_the_exposition_is_what_prometheus_reads() -> None:
         assert abs(sum(chosen) - 1) < 1e-12
     missing = families["tidemill_baseline_missing_ratio"].samples
     assert next(s.value for s in missing if s.labels["version"] == "1") == 0.5
-    assert set(bins[0].labels) == {"namespace", "deployment", "version", "feature", "bin"}
+    assert set(bins[0].labels) == {"namespace", "deployment", "version", "digest", "feature", "bin"}
+    assert {s.labels["digest"] for s in bins if s.labels["version"] == "1"} == {"1" * 12}
 
 
 def test_series_of_an_unloaded_version_stay_for_a_while() -> None:
     counters = Counters("team")
-    counters.track("delay", 1, signature(), baseline())
-    counters.track("delay", 2, signature(), baseline())
+    counters.track("delay", 1, ONE, signature(), baseline())
+    counters.track("delay", 2, TWO, signature(), baseline())
     counters.untrack("delay", 2, now=100.0)
     counters.forget(100.0 + KEEP_SECONDS - 1)
     assert 'version="1"' in counters.render()

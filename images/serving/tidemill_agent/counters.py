@@ -1,4 +1,4 @@
-"""What was sampled, counted by the baseline's bins, for each version; and its text for Prometheus.
+"""What was sampled, counted by the baseline's bins, for each artifact that was loaded; and its text for Prometheus.
 
 There may be hundreds of thousands of series on a pod, so every series' name and labels are rendered once, when the
 version is loaded, and a scrape only appends the numbers. All bins start at 0: `increase()` needs a first value.
@@ -82,9 +82,8 @@ class FeatureCounter:
 
 @dataclass(slots=True)
 class VersionCounters:
-    """All features and predictions of one version."""
+    """All features and predictions of one artifact."""
 
-    baseline: Baseline | None
     requests_series: str
     features: list[FeatureCounter]
     requests: int = 0
@@ -109,48 +108,66 @@ class VersionCounters:
 
 @dataclass(slots=True)
 class Counters:
-    """Every version that was loaded on this pod, by (deployment, version)."""
+    """Every artifact that was loaded on this pod, by (deployment, version, digest).
+
+    The number alone does not tell: it comes back with another artifact when a Deployment changes its model or its variant,
+    or when the highest version is deleted and trained anew. The old counts must not meet the new baseline.
+    """
 
     namespace: str
-    _versions: dict[tuple[str, int], VersionCounters] = field(default_factory=dict)
+    _versions: dict[tuple[str, int, str], VersionCounters] = field(default_factory=dict)
+    _answers: dict[tuple[str, int], str] = field(default_factory=dict)
+    """The digest that answers under a version's number: samples carry the number only."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def track(self, deployment: str, version: int, signature: Signature, baseline: Baseline | None) -> None:
-        """Start to count a version, before it answers its first request. One that is known goes on where it was."""
+    def track(
+        self, deployment: str, version: int, digest: str, signature: Signature, baseline: Baseline | None
+    ) -> None:
+        """Have an artifact's bins before it answers its first request. One that is known goes on where it was."""
         with self._lock:
-            known = self._versions.get((deployment, version))
-            if known is not None and known.baseline == baseline:
+            self._answers.setdefault((deployment, version), digest)
+            known = self._versions.get((deployment, version, digest))
+            if known is not None:
                 known.unloaded_at = None
                 return
             labels = {
                 metrics.LABEL_NAMESPACE: self.namespace,
                 metrics.LABEL_DEPLOYMENT: deployment,
                 metrics.LABEL_VERSION: str(version),
+                metrics.LABEL_DIGEST: metrics.short_digest(digest),
             }
-            self._versions[deployment, version] = VersionCounters(
-                baseline=baseline,
+            self._versions[deployment, version, digest] = VersionCounters(
                 requests_series=series(metrics.SAMPLED_REQUESTS_TOTAL, labels),
                 features=[_feature(f, signature, labels) for f in _described(baseline)],
             )
 
-    def untrack(self, deployment: str, keep: int | None, now: float) -> None:
-        """A deployment's versions but `keep` are no longer loaded."""
+    def answers(self, deployment: str, version: int, digest: str) -> None:
+        """This artifact answers under the version's number from now on; until then an earlier one did."""
         with self._lock:
-            for (name, version), counters in self._versions.items():
-                if name == deployment and version != keep and counters.unloaded_at is None:
+            self._answers[deployment, version] = digest
+
+    def untrack(self, deployment: str, keep: int | None, now: float) -> None:
+        """A deployment's artifacts but the one that answers as version `keep` are no longer loaded."""
+        with self._lock:
+            for (name, version, digest), counters in self._versions.items():
+                kept = version == keep and digest == self._answers.get((name, version))
+                if name == deployment and not kept and counters.unloaded_at is None:
                     counters.unloaded_at = now
 
     def forget(self, now: float) -> None:
-        """Drop the series of versions that were unloaded long ago."""
+        """Drop the series of artifacts that were unloaded long ago."""
         with self._lock:
             gone = [k for k, c in self._versions.items() if c.unloaded_at and now - c.unloaded_at > KEEP_SECONDS]
-            for key in gone:
-                del self._versions[key]
+            for deployment, version, digest in gone:
+                del self._versions[deployment, version, digest]
+                if self._answers.get((deployment, version)) == digest:
+                    del self._answers[deployment, version]
 
     def add(self, batch: Batch) -> None:
         """Count a batch. Samples of a version that this process never saw loaded have no bins to go into."""
         with self._lock:
-            counters = self._versions.get((batch.model, batch.version))
+            digest = self._answers.get((batch.model, batch.version), "")
+            counters = self._versions.get((batch.model, batch.version, digest))
             if counters is not None:
                 counters.add(batch)
 

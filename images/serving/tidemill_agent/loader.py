@@ -60,7 +60,7 @@ class Loader:
     async def _swap(self, spec: ModelPlacementSpec, artifact: ModelArtifact) -> None:
         name, version = spec.deployment, spec.version
         # Counted from the first request on: the bins must be there before the version is.
-        await asyncio.to_thread(self._counters.track, name, version, artifact.signature, artifact.baseline)
+        await self._track(spec, artifact)
         change = await self._write(name, spec, artifact)
         try:
             await self._triton.load(name)
@@ -69,6 +69,7 @@ class Loader:
         except BaseException:
             await asyncio.to_thread(change.rollback)
             raise
+        self._counters.answers(name, version, spec.artifact_digest)
         await asyncio.to_thread(change.commit)
 
     async def _write(self, name: str, spec: ModelPlacementSpec, artifact: ModelArtifact) -> Change:
@@ -81,10 +82,12 @@ class Loader:
 
     async def adopt(self, spec: ModelPlacementSpec) -> None:
         """Count a version that an earlier process of this pod has loaded."""
-        artifact = await self._fetch(spec)
-        await asyncio.to_thread(
-            self._counters.track, spec.deployment, spec.version, artifact.signature, artifact.baseline
-        )
+        await self._track(spec, await self._fetch(spec))
+        self._counters.answers(spec.deployment, spec.version, spec.artifact_digest)
+
+    async def _track(self, spec: ModelPlacementSpec, artifact: ModelArtifact) -> None:
+        args = (spec.deployment, spec.version, spec.artifact_digest, artifact.signature, artifact.baseline)
+        await asyncio.to_thread(self._counters.track, *args)
 
     async def unload(self, name: str) -> None:
         """Take a model off the server; requests in flight are answered."""

@@ -1,4 +1,4 @@
-"""Drift scores: asked from Prometheus for all policies together, kept by deployment and version, read policy by policy.
+"""Drift scores: asked from Prometheus for all policies together, kept by deployment and artifact, read policy by policy.
 
 The last evaluations come from one range query in steps of the interval, so counting consecutive drifts needs no state.
 """
@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from prometheus_client.core import Metric
 from pydantic import ValidationError
 
-from tidemill.api.durations import seconds
+from tidemill.api.durations import format_time, seconds
 from tidemill.api.v1alpha1.driftpolicy import DriftMetric, DriftPolicySpec
-from tidemill.contract.metrics import DRIFT_SCORE
+from tidemill.contract.metrics import DRIFT_SCORE, short_digest
 from tidemill.reconcile.observed import DriftReading, Object
 from tidemill.reconcile.plan import Key
 from tidemill.runtime import promql
@@ -30,8 +30,8 @@ TICK = 1.0
 _log = logging.getLogger("tidemill.drift")
 Group = tuple[int, int]
 """Interval and window in seconds: policies that share them are evaluated together."""
-Target = tuple[str, str, str]
-"""Namespace, deployment and version."""
+Target = tuple[str, str, str, str]
+"""Namespace, deployment, version and the artifact's short digest."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class DriftScores:
         metrics.collect(self._export)
 
     def reading(self, namespace: str, policy: str) -> DriftReading | None:
-        """The newest scores of a policy: those of the version that its Deployment serves now."""
+        """The newest scores of a policy: those of the artifact that its Deployment serves now."""
         obj = self._indices.get("DriftPolicy", namespace, policy)
         spec = _spec(obj) if obj is not None else None
         if spec is None:
@@ -80,9 +80,11 @@ class DriftScores:
         at = datetime.fromtimestamp(evaluation.at, UTC)
         if evaluation.error is not None:
             return DriftReading(evaluated_at=at, error=evaluation.error)
-        target = self._target(namespace, spec)
+        target, since = self._target(namespace, spec)
         if target is None:
             return DriftReading(evaluated_at=at)
+        if format_time(at) < since:  # it says nothing of this artifact, not even that there are no requests
+            return None
         steps = evaluation.steps[-spec.for_consecutive :]
         samples = evaluation.samples.get(target, {})
         # The score of a few requests is noise: such a step is no evidence, neither now nor among the consecutive ones.
@@ -167,11 +169,24 @@ class DriftScores:
                 self._outcomes[key] = outcome
                 self._enqueue(key)
 
-    def _target(self, namespace: str, spec: DriftPolicySpec) -> Target | None:
+    def _target(self, namespace: str, spec: DriftPolicySpec) -> tuple[Target | None, str]:
+        """The artifact that the Deployment's servers answer with, the last loaded of several, and since when one does."""
         deployment = self._indices.get("Deployment", namespace, spec.deployment)
-        serving = ((deployment or {}).get("status") or {}).get("serving") or {}
-        version = serving.get("version")
-        return (namespace, spec.deployment, str(version)) if version is not None else None
+        serving = ((deployment or {}).get("status") or {}).get("serving")
+        if deployment is None or not serving:
+            return None, ""
+        placements = self._indices.owned(deployment["metadata"]["uid"], "ModelPlacement")
+        answers = [(placement.get("status") or {}).get("serving") or {} for placement in placements]
+        loaded = sorted(
+            (served["loadedAt"], served["digest"])
+            for served in answers
+            if (served.get("modelVersion"), served.get("version")) == (serving["name"], serving["version"])
+        )
+        if not loaded:
+            return None, ""
+        digest = loaded[-1][1]
+        since = next(at for at, of in loaded if of == digest)
+        return (namespace, spec.deployment, str(serving["version"]), short_digest(digest)), since
 
     def _export(self) -> Iterable[Metric]:
         labels = ("namespace", "policy", "deployment", "feature", "metric")
@@ -199,7 +214,10 @@ def _group(spec: DriftPolicySpec) -> Group:
 
 
 def _labels(labels: Mapping[str, str]) -> Target:
-    return labels.get("namespace", ""), labels.get("deployment", ""), labels.get("version", "")
+    namespace, deployment, version, digest = (
+        labels.get(n, "") for n in ("namespace", "deployment", "version", "digest")
+    )
+    return namespace, deployment, version, digest
 
 
 def _outcome(reading: DriftReading, spec: DriftPolicySpec) -> tuple[bool, object]:

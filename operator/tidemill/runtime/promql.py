@@ -1,4 +1,6 @@
-"""Drift scores as PromQL: one expression gives the score of every feature of every deployment and version at once.
+"""Drift scores as PromQL: one expression gives the score of every feature of every deployment and artifact at once.
+
+An artifact is a version's number and a digest: counts are only ever held against the baseline of the same artifact.
 
 The counters of a window are summed over pods, so scores can be taken over replicas, restarts and any window.
 """
@@ -17,6 +19,7 @@ from tidemill.contract.metrics import (
     FEATURE_VALUES_TOTAL,
     LABEL_BIN,
     LABEL_DEPLOYMENT,
+    LABEL_DIGEST,
     LABEL_FEATURE,
     LABEL_NAMESPACE,
     LABEL_VERSION,
@@ -24,7 +27,7 @@ from tidemill.contract.metrics import (
     SAMPLED_REQUESTS_TOTAL,
 )
 
-_VERSION = f"{LABEL_NAMESPACE}, {LABEL_DEPLOYMENT}, {LABEL_VERSION}"
+_VERSION = f"{LABEL_NAMESPACE}, {LABEL_DEPLOYMENT}, {LABEL_VERSION}, {LABEL_DIGEST}"
 _FEATURE = f"{_VERSION}, {LABEL_FEATURE}"
 _BIN = f"{_FEATURE}, {LABEL_BIN}"
 _TINY = "1e-12"
@@ -46,7 +49,7 @@ def matcher(*, namespaces: Collection[str], deployments: Collection[str]) -> str
 
 
 def score(metric: DriftMetric, *, window: int, match: str = "") -> str:
-    """The score by namespace, deployment, version and feature over the last `window` seconds."""
+    """The score by namespace, deployment, version, digest and feature over the last `window` seconds."""
     match metric:
         case "PSI":
             return psi(window=window, match=match)
@@ -80,7 +83,7 @@ def missing_rate(*, window: int, match: str = "") -> str:
 
 
 def samples(*, window: int, match: str = "") -> str:
-    """Sampled requests by namespace, deployment and version over the window."""
+    """Sampled requests by namespace, deployment, version and digest over the window."""
     return f"sum by ({_VERSION}) (increase({_selector(SAMPLED_REQUESTS_TOTAL, match)}[{window}s]))"
 
 

@@ -22,6 +22,8 @@ from tidemill.runtime.settings import PrometheusSettings
 
 NOW = 600_037.0
 AT = 600_000
+OTHERS = ({"version": "1"}, {"digest": "3" * 12})
+"""Other artifacts that are still counted: the version before, and one that had the same number."""
 KEY = Key(kind="DriftPolicy", namespace="ns", name="p")
 
 
@@ -40,12 +42,27 @@ class Scripted(Prometheus):
         self.asked.append((expression, start, end, step))
         if self.error:
             raise PrometheusError(self.error)
-        labels = {"namespace": "ns", "deployment": "d", "version": "2"}
+        labels = {"namespace": "ns", "deployment": "d", "version": "2", "digest": "2" * 12}
         if "sampled_requests" in expression:
             steps = range(start, end + 1, step)
             before = dict.fromkeys(steps, self.samples) if self.samples_before is None else self.samples_before
             return [(labels, {**before, end: self.samples})]
-        return [({**labels, "feature": "f"}, self.psi), ({**labels, "version": "1", "feature": "f"}, {end: 9.0})]
+        return [
+            ({**labels, "feature": "f"}, self.psi),
+            *(({**labels, **other, "feature": "f"}, {end: 9.0}) for other in OTHERS),
+        ]
+
+
+def placement(pod: str, digit: str, loaded_at: str, *, version: int = 2) -> dict[str, Any]:
+    """What a pod's agent says that it answers with."""
+    serving = {
+        "modelVersion": f"m-v{version}",
+        "version": version,
+        "digest": f"sha256:{digit * 64}",
+        "loadedAt": loaded_at,
+    }
+    owner = {"kind": "Deployment", "name": "d", "uid": "uid-Deployment-d"}
+    return raw("ModelPlacement", f"d-{pod}", owner=owner, spec={"deployment": "d"}, status={"serving": serving})
 
 
 def scores(prometheus: Scripted, *, serving: int | None = 2, **spec: Any) -> tuple[DriftScores, list[Key], Metrics]:
@@ -53,6 +70,8 @@ def scores(prometheus: Scripted, *, serving: int | None = 2, **spec: Any) -> tup
     indices.upsert(raw("DriftPolicy", "p", spec={"deployment": "d", "interval": "1m", "window": "10m", **spec}))
     status = {"serving": {"name": "m-v2", "version": serving}} if serving else {}
     indices.upsert(raw("Deployment", "d", spec={"model": {"name": "m"}}, status=status))
+    indices.upsert(placement("a", "2", "1970-01-07T10:00:00Z"))
+    indices.upsert(placement("b", "1", "1970-01-07T11:00:00Z", version=1))
     made = DriftScores(
         indices,
         prometheus,
@@ -160,3 +179,22 @@ def test_the_score_of_too_few_samples_is_not_exported() -> None:
     drift, _, metrics = scores(prometheus)
     asyncio.run(drift.evaluate_due())
     assert b"tidemill_drift_score{" not in generate_latest(metrics.registry)
+
+
+def test_an_artifact_that_took_over_the_number_is_judged_by_its_own_counts_only() -> None:
+    prometheus = Scripted()
+    drift, _, _ = scores(prometheus)
+    drift._indices.upsert(placement("c", "4", "1970-01-07T12:00:00Z"))
+    asyncio.run(drift.evaluate_due())
+    reading = drift.reading("ns", "p")
+    assert reading is not None
+    assert (reading.samples, dict(reading.scores)) == (0.0, {})
+
+
+def test_an_evaluation_from_before_an_artifact_was_loaded_is_no_reading_of_it() -> None:
+    drift, _, _ = scores(Scripted())
+    asyncio.run(drift.evaluate_due())
+    drift._indices.upsert(placement("late", "2", "1970-01-09T00:00:00Z"))
+    assert drift.reading("ns", "p") is not None, "another pod has answered with it before"
+    drift._indices.upsert(placement("later", "4", "1970-01-09T00:00:01Z"))
+    assert drift.reading("ns", "p") is None

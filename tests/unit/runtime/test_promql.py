@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiohttp import web
-from numpy.typing import NDArray
+from tests.unit.runtime.drift_math import jensen_shannon, psi
 
-from tidemill.contract.metrics import RATIO_FLOOR
 from tidemill.runtime import promql
 from tidemill.runtime.prometheus import Prometheus, PrometheusError
 from tidemill.runtime.settings import PrometheusSettings
@@ -28,19 +27,19 @@ WINDOW = 8
 
 
 def test_the_text_of_psi() -> None:
-    expected = (
-        "sum by (namespace, deployment, version, feature) ((clamp_min(((sum by (namespace, deployment, version, feature, "
-        "bin) (increase(tidemill_feature_bin_total{x=\"1\"}[60s])) or max by (namespace, deployment, version, feature, bin) "
-        "(tidemill_baseline_bin_ratio{x=\"1\"}) * 0) / on (namespace, deployment, version, feature) group_left () (sum by "
-        "(namespace, deployment, version, feature) (increase(tidemill_feature_bin_total{x=\"1\"}[60s])) > 0)), 0.0001) - "
-        "clamp_min(max by (namespace, deployment, version, feature, bin) (tidemill_baseline_bin_ratio{x=\"1\"}), 0.0001)) "
-        "* ln("
-    )  # fmt: skip
+    feature = "namespace, deployment, version, digest, feature"
+    counted = 'increase(tidemill_feature_bin_total{x="1"}[60s])'
+    base = f'max by ({feature}, bin) (tidemill_baseline_bin_ratio{{x="1"}})'
+    live = (
+        f"((sum by ({feature}, bin) ({counted}) or {base} * 0) / on ({feature}) group_left () "
+        f"(sum by ({feature}) ({counted}) > 0))"
+    )
+    expected = f"sum by ({feature}) ((clamp_min({live}, 0.0001) - clamp_min({base}, 0.0001)) * ln("
     assert promql.psi(window=60, match='x="1"').startswith(expected)
 
 
 def test_the_text_of_the_missing_rate() -> None:
-    labels = "namespace, deployment, version, feature"
+    labels = "namespace, deployment, version, digest, feature"
     assert promql.missing_rate(window=3600) == (
         f"sum by ({labels}) (increase(tidemill_feature_missing_total[3600s])) / (sum by ({labels}) "
         f"(increase(tidemill_feature_values_total[3600s])) > 0) - max by ({labels}) (tidemill_baseline_missing_ratio)"
@@ -65,7 +64,7 @@ class Exporter:
 
     def text(self, pod: int) -> str:
         seconds = int(time.monotonic() - self.started)
-        labels = 'namespace="ns",deployment="d",version="1"'
+        labels = 'namespace="ns",deployment="d",version="1",digest="d1"'
         feature = f'{labels},feature="f"'
         lines = [f'tidemill_feature_bin_total{{{feature},bin="{b}"}} {s * seconds}' for b, s in enumerate(STEP) if s]
         lines += [f'tidemill_baseline_bin_ratio{{{feature},bin="{b}"}} {r}' for b, r in enumerate(BASE)]
@@ -111,21 +110,6 @@ def prometheus_port(tmp_path: Path) -> Iterator[tuple[int, int]]:
         finally:
             process.terminate()
             process.wait(timeout=20)
-
-
-def psi(live: NDArray[np.float64], base: NDArray[np.float64]) -> float:
-    a, b = np.maximum(live, RATIO_FLOOR), np.maximum(base, RATIO_FLOOR)
-    return float(np.sum((a - b) * np.log(a / b)))
-
-
-def jensen_shannon(live: NDArray[np.float64], base: NDArray[np.float64]) -> float:
-    mean = (live + base) / 2
-
-    def divergence(p: NDArray[np.float64]) -> float:
-        some = p > 0
-        return float(np.sum(p[some] * np.log2(p[some] / mean[some])))
-
-    return float(np.sqrt((divergence(live) + divergence(base)) / 2))
 
 
 def test_a_real_prometheus_agrees_with_numpy(prometheus_port: tuple[int, int]) -> None:
