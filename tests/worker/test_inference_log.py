@@ -96,6 +96,50 @@ def test_windows(logged: Lab, source: dict[str, Any], first: int, last: int) -> 
     assert [r["_tidemill_request_id"] for r in rows] == [f"r{i}" for i in range(first, last + 1)]
 
 
+def read_files(lab: Lab, document: dict[str, Any]) -> list[str]:
+    """The files of the log that are read."""
+    context = lab.context()
+    lab.run(document, context)
+    return sorted(uri.split("/log/")[1] for uri in context.inputs if "/log/" in uri)
+
+
+@pytest.mark.parametrize(
+    ("source", "folders"),
+    [
+        ({"newestRows": 5}, ["03-01/11", "03-01/12"]),  # no request of hour 12 has its label yet
+        ({"newestRows": 31}, ["02-28/23", "03-01/10", "03-01/11", "03-01/12"]),  # two hours at once, after two
+        ({"newestRows": 5, "until": "2026-03-01T11:00:00Z"}, ["03-01/10"]),
+        ({"newestRows": 500, "since": "2026-03-01T11:10:00Z"}, ["03-01/11", "03-01/12"]),
+        ({"since": "2026-03-01T11:10:00Z", "until": "2026-03-01T11:20:00Z"}, ["03-01/11"]),
+    ],
+)
+def test_no_more_hours_are_read_than_the_rows_need(logged: Lab, source: dict[str, Any], folders: list[str]) -> None:
+    logged.put_table("log/2026-02-28/23/pod-0-0.parquet", log_file(-690, 10))
+    logged.put_table("log/2026-02-27/23/pod-0-0.parquet", log_file(-2130, 10))
+    assert [file[len("2026-") :][:8] for file in read_files(logged, task(logged, **source))] == folders
+
+
+def test_columns_that_only_older_hours_have_are_kept(logged: Lab) -> None:
+    older = log_file(-690, 10).append_column("origin", pa.array(["JFK"] * 10))
+    logged.put_table("log/2026-02-28/23/pod-0-0.parquet", older)
+    rows = rows_of(logged, task(logged, labels=False, newestRows=105))
+    assert [row["origin"] for row in rows] == ["JFK"] * 5 + [None] * 100
+
+
+def test_a_row_that_was_stored_twice_counts_once(logged: Lab) -> None:
+    twice = log_file(85, 8)
+    logged.put_table("log/2026-03-01/11/pod-0-9.parquet", twice.slice(0, 5))
+    logged.put_table("log/2026-03-01/12/pod-0-9.parquet", twice.slice(5))
+    other = log_file(85, 1).set_column(5, "_tidemill_version", pa.array([2], pa.int64()))
+    logged.put_table("log/2026-03-01/11/pod-1-9.parquet", other)
+    nameless = log_file(80, 2).set_column(4, "_tidemill_request_id", pa.array(["", ""]))
+    logged.put_table("log/2026-03-01/11/pod-2-9.parquet", pa.concat_tables([nameless, nameless]))
+    rows = logged.run(task(logged, labels=False, newestRows=15)).rows
+    assert sum(rows.values()) == 15
+    result = logged.run(task(logged, labels=False))
+    assert sum(result.rows.values()) == 100 + 1 + 4, "another version's and those without an id are other requests"
+
+
 def test_appended_to_a_base_its_columns_count_and_predictions_are_left_out(logged: Lab) -> None:
     base = {"distance": pa.array([7, 8], pa.int64()), "carrier": ["AA", "AA"], "arr_delay": [1.5, 2.5]}
     uri = logged.put_table("base.parquet", base)
