@@ -12,6 +12,9 @@ from flightsdemo.chaos import OPERATOR
 from flightsdemo.install import SYSTEM
 from flightsdemo.terminal import Step
 
+PAUSE = 10.0
+SETTLING = 300.0
+"""Seconds after which it is measured in any case."""
 READS = {"get", "list", "watch"}
 
 
@@ -31,9 +34,21 @@ def _writes() -> Counter[str]:
     return counted
 
 
+def _settled(step: Step) -> Counter[str]:
+    """What was written up to the first pause of ten seconds: the last promotion is still being carried out."""
+    end, writes = time.monotonic() + SETTLING, _writes()
+    while time.monotonic() < end:
+        step.update("coming to rest")
+        time.sleep(PAUSE)
+        before, writes = writes, _writes()
+        if writes == before:
+            break
+    return writes
+
+
 def problems(seconds: float, *, step: Step) -> list[str]:
     """What the operator wrote in so many seconds, as sentences; empty when it wrote nothing."""
-    before, end = _writes(), time.monotonic() + seconds
+    before, end = _settled(step), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         step.update(f"{left:.0f} s to go")
         time.sleep(min(left, 10))

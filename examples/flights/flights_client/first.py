@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import aiohttp
-from tritonclient.utils import InferenceServerException
 
 from flights_client import inference, store
 from flights_client.month import chunks_of
@@ -23,9 +22,10 @@ async def first_answer(month: int, *, sql: str, seed: int, deployment: str, time
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         try:
-            await inference.whole_table(deployment, deployment, table)
-        except (InferenceServerException, aiohttp.ClientError, OSError):
-            await asyncio.sleep(PAUSE)
-        else:
+            answers = await inference.single_rows(deployment, deployment, table, ["first"])
+        except (aiohttp.ClientError, OSError):
+            answers = None  # nobody listens yet
+        if answers and not answers.errors:
             return time.time()
+        await asyncio.sleep(PAUSE)
     raise TimeoutError(f"{deployment} did not answer within {timeout:.0f} s")
