@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,28 @@ def test_readiness_waits_for_triton(pod: Pod) -> None:
     finally:
         pod.door.open()
     eventually("ready again", lambda: pod.http("/readyz")[0] == 200)
+
+
+def test_one_lost_model_does_not_take_the_others_out_of_service(pod: Pod, artifacts: Callable[..., Any]) -> None:
+    spec = artifacts(onnx_model(1.0)).spec()
+    name = pod.placing.create("lost", version=1, **spec)
+    pod.placing.reached(name, "Loaded")
+    eventually("the agent is ready", lambda: pod.http("/readyz")[0] == 200)
+    pod.store.close()  # it cannot be loaded anew either
+    try:
+        shutil.rmtree(pod.models / ".cache" / spec["artifactDigest"].removeprefix("sha256:"))
+        pod.triton.unload("lost")
+        found: set[int] = set()
+
+        def dropped() -> bool:
+            found.add(pod.http("/readyz")[0])
+            return "serving" not in pod.placing.status(name)
+
+        eventually("its placement says that it is not served", dropped)
+        assert found == {200}
+    finally:
+        pod.store.open()
+    eventually("it answers again", lambda: pod.serves("lost") == 1)
 
 
 def test_a_leftover_check_model_and_folder_are_removed(pod: Pod, artifacts: Callable[..., Any]) -> None:

@@ -165,17 +165,28 @@ class LoopCluster(FakeCluster):
             }
         )
 
-    def _pod_status(self, *, ready: bool, ip: str) -> Raw:
-        condition = {
-            "type": "Ready",
-            "status": "True" if ready else "False",
-            "lastTransitionTime": format_time(self.api.now),
+    def _pod_status(self, *, ready: bool, ip: str, agent: bool = True) -> Raw:
+        now = format_time(self.api.now)
+        status = "True" if ready and agent else "False"
+        conditions = [
+            {"type": type_, "status": status, "lastTransitionTime": now} for type_ in ("Ready", "ContainersReady")
+        ]
+        return {
+            "phase": "Running",
+            "podIP": ip,
+            "conditions": conditions,
+            "containerStatuses": [{"name": "triton", "ready": ready}],
+            "initContainerStatuses": [{"name": "agent", "ready": agent}],
         }
-        return {"phase": "Running", "podIP": ip, "conditions": [condition]}
 
     def set_ready(self, pod: Raw, ready: bool) -> None:
         """A server stops answering, or answers again."""
         self.api.write_status(key_of(pod), self._pod_status(ready=ready, ip=pod["status"]["podIP"]))
+
+    def set_agent(self, pod: Raw, there: bool) -> None:
+        """A server's agent ends, or is back; the server itself goes on as it was."""
+        status = self._pod_status(ready=answers(pod), ip=pod["status"]["podIP"], agent=there)
+        self.api.write_status(key_of(pod), status)
 
     def server_pods(self) -> list[Raw]:
         """The pods of all pools."""
@@ -187,7 +198,7 @@ class LoopCluster(FakeCluster):
         spec, before = placement["spec"], placement.get("status") or {}
         pod = self.api.get(Key(kind="Pod", namespace=NAMESPACE, name=spec["pod"]))
         if pod is None or pod["status"]["conditions"][0]["status"] != "True":
-            return False
+            return False  # no server, or no agent
         uid, generation = pod["metadata"]["uid"], placement["metadata"]["generation"]
         serving = before.get("serving") if before.get("podUid") == uid else None
         status: Raw = {"observedGeneration": generation, "podUid": uid, "conditions": []}
@@ -240,6 +251,11 @@ class LoopCluster(FakeCluster):
             self.api.tick(min([60.0, *(after + 1 for after in due.values() if after < patience)]))
             self.queue.update(dict.fromkeys(due))
         raise AssertionError("the cluster does not come to rest")
+
+
+def answers(pod: Raw) -> bool:
+    """Whether a server pod answers, with or without its agent."""
+    return bool(pod["status"]["containerStatuses"][0]["ready"])
 
 
 def apply(api: FakeApi, manifest: Raw) -> Raw:

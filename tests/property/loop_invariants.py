@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.property.fake_api import Raw, controller_uid
-from tests.property.loop_cluster import LoopCluster
+from tests.property.loop_cluster import LoopCluster, answers
 
 from tidemill.api.durations import parse_time, seconds
 from tidemill.api.v1alpha1 import KINDS
@@ -21,11 +21,6 @@ ENDED = ("Promoted", "Kept", "Failed")
 def conditions(obj: Raw) -> dict[str, Raw]:
     """An object's conditions by type."""
     return {c["type"]: c for c in (obj.get("status") or {}).get("conditions", ())}
-
-
-def is_ready(pod: Raw) -> bool:
-    """Whether a server pod answers."""
-    return bool(pod["status"]["conditions"][0]["status"] == "True")
 
 
 def check_status_write(before: Raw, after: Raw) -> None:
@@ -123,7 +118,7 @@ def _check_served(cluster: LoopCluster, deployment: Raw) -> None:
         status = placement.get("status") or {}
         pod = next((p for p in cluster.server_pods() if p["metadata"]["name"] == placement["spec"]["pod"]), None)
         current = pod is not None and status.get("podUid") == pod["metadata"]["uid"]
-        ready = pod is not None and is_ready(pod)
+        ready = pod is not None and answers(pod)
         if controller_uid(placement) == uid and current and ready and status.get("serving"):
             routable[placement["spec"]["pod"]] = status["serving"]
     slices = [s for s in cluster.api.all("EndpointSlice") if controller_uid(s) == uid]
@@ -141,7 +136,7 @@ def _check_served(cluster: LoopCluster, deployment: Raw) -> None:
 def _check_available(cluster: LoopCluster, deployment: Raw, routable: dict[str, Any]) -> None:
     """Something answers wherever there is a server and a version that has served and still can; and it is one version."""
     versions = {v["metadata"]["name"]: v for v in cluster.api.all("ModelVersion")}
-    ready = [p["metadata"]["name"] for p in cluster.server_pods() if is_ready(p)]
+    ready = [p["metadata"]["name"] for p in cluster.server_pods() if answers(p)]
     has_served = [t["to"] for t in deployment["status"].get("transitions") or ()]
     can = [
         name

@@ -66,6 +66,11 @@ class LoopChaos(RuleBasedStateMachine):
         if pods := self.cluster.server_pods():
             self.cluster.set_ready(pods[number % len(pods)], ready)
 
+    @rule(number=st.integers(0, 1), there=st.booleans())
+    def set_agent(self, number: int, there: bool) -> None:
+        if pods := self.cluster.server_pods():
+            self.cluster.set_agent(pods[number % len(pods)], there)
+
     @rule()
     def run_servers(self) -> None:
         self.cluster.step_stateful()

@@ -172,3 +172,17 @@ def test_a_newer_version_does_not_wait_for_what_a_former_one_did() -> None:
     cluster.settle()
     assert answers(cluster) == {POD_0: 3}
     check_rest(cluster)
+
+
+def test_an_agent_that_is_gone_takes_no_model_with_it() -> None:
+    cluster = served(2)
+    for pod in cluster.server_pods():
+        cluster.set_agent(pod, False)
+    cluster.settle(patience=600)
+    assert answers(cluster) == {POD_0: 1, POD_1: 1}
+    assert condition(cluster.status("Deployment", "delays"), "Ready")["reason"] == "Serving"
+    assert condition(cluster.status("ServingPool", "cpu"), "Ready")["status"] == "False"
+    check_rest(cluster)
+    cluster.set_ready(cluster.server_pods()[0], False)
+    cluster.settle(patience=30)
+    assert answers(cluster) == {POD_1: 1}

@@ -122,7 +122,6 @@ class Monitor:
             if (name, str(item.served.version)) not in ready and held.get(name) is item:
                 log.warn("a model is no longer loaded", deployment=name, version=item.served.version)
                 del held[name]
-                self._unsettled = {*(self._unsettled or ()), name}
                 self._reconciler.enqueue(name)
         for entry in ready.values():
             if entry.name not in held and not self._reconciler.active(entry.name.removesuffix(CHECK_SUFFIX)):

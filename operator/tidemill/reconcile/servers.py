@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill.api.durations import parse_time
-from tidemill.api.v1alpha1.modelplacement import ModelPlacement
+from tidemill.api.v1alpha1.modelplacement import ModelPlacement, ServedVersion
 from tidemill.api.v1alpha1.servingpool import ServingPool
 from tidemill.build.statefulset import pool_name
+from tidemill.build.triton import TRITON_CONTAINER
 from tidemill.reconcile.observed import Object, Observed
 from tidemill.reconcile.policies.placement import Candidate
 
@@ -23,23 +24,38 @@ class ServerPod:
     ip: str
     node: str | None
     ready: bool
-    """Ready, with an address, and not being deleted."""
+    """Triton answers at an address, and the pod is not being deleted; its agent may be restarting."""
+    manned: bool
+    """All its containers are ready: its agent can load models."""
+    started: str | None
+    """When Triton's process began, if that is known: nothing that was loaded before is loaded now."""
     since: str | None
-    """When Ready changed last, or the pod was made."""
+    """When `ready` may have changed last, or the pod was made."""
 
 
 def server_pod(obj: Object) -> ServerPod:
     """A Pod as a server."""
     meta, status = obj["metadata"], obj.get("status") or {}
-    ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), None)
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    ready, containers_ready = conditions.get("Ready") or {}, conditions.get("ContainersReady") or {}
+    triton = next((c for c in status.get("containerStatuses") or () if c.get("name") == TRITON_CONTAINER), {})
+    started = ((triton.get("state") or {}).get("running") or {}).get("startedAt")
+    ended = ((triton.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
+    manned = ready.get("status") == "True"
+    # Of a node that is lost only the pod's Ready tells: its containers are as they were when it was heard of last.
+    lost = not manned and containers_ready.get("status") == "True"
     ip = status.get("podIP") or ""
+    answers = bool(ip and triton.get("ready", manned) and not lost and not meta.get("deletionTimestamp"))
+    times = [t for t in (ready.get("lastTransitionTime"), started, ended) if t]
     return ServerPod(
         name=meta["name"],
         uid=meta.get("uid", ""),
         ip=ip,
         node=(obj.get("spec") or {}).get("nodeName"),
-        ready=bool(ip and ready and ready.get("status") == "True" and not meta.get("deletionTimestamp")),
-        since=(ready or {}).get("lastTransitionTime") or meta.get("creationTimestamp"),
+        ready=answers,
+        manned=answers and manned,
+        started=started,
+        since=max(times, key=parse_time, default=None) or meta.get("creationTimestamp"),
     )
 
 
@@ -56,7 +72,15 @@ def candidates(pool: ServingPool, observed: Observed, *, deployment: str, now: d
         unready = 0.0
         if pod and not pod.ready and pod.since:
             unready = max(0.0, (now - parse_time(pod.since)).total_seconds())
-        found.append(Candidate(pod=name, ready=bool(pod and pod.ready), unready_seconds=unready, others=others))
+        found.append(
+            Candidate(
+                pod=name,
+                ready=bool(pod and pod.ready),
+                manned=bool(pod and pod.manned),
+                unready_seconds=unready,
+                others=others,
+            )
+        )
     return found
 
 
@@ -73,9 +97,18 @@ class Loaded:
         return self.pod is not None and self.placement.status.pod_uid == self.pod.uid
 
     @property
+    def held(self) -> ServedVersion | None:
+        """What the pod's server has loaded: nothing that an earlier process of it had."""
+        serving = self.placement.status.serving
+        if not self.current or self.pod is None or serving is None:
+            return None
+        started = self.pod.started
+        return None if started and parse_time(serving.loaded_at) < parse_time(started) else serving
+
+    @property
     def routable(self) -> bool:
         """Whether the pod answers requests with some version of the model."""
-        return self.current and self.pod is not None and self.pod.ready and self.placement.status.serving is not None
+        return self.pod is not None and self.pod.ready and self.held is not None
 
     def serves(self, *, model_version: str, digest: str) -> bool:
         """Whether the pod answers with exactly this artifact."""

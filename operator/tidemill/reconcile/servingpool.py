@@ -32,7 +32,7 @@ def reconcile_servingpool(pool: ServingPool, observed: Observed, context: Contex
     stateful = observed.get("StatefulSet", namespace, pool_name(name))
     placements = observed.select("ModelPlacement", namespace, "pool", name)
     pods = observed.select("Pod", namespace, "pool", name)
-    ready = sum(1 for pod in pods if server_pod(pod).ready)
+    ready = sum(1 for pod in pods if server_pod(pod).manned)
     status = ServingPoolStatus(
         replicas=int(((stateful or {}).get("status") or {}).get("replicas") or 0),
         ready_replicas=ready,

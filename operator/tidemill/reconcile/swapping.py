@@ -71,7 +71,7 @@ def _server(pod: str, item: Loaded | None) -> Server:
     if item is None:
         return Server(pod=pod)
     spec, status = item.placement.spec, item.placement.status
-    held = status.serving if item.current else None
+    held = item.held
     return Server(
         pod=pod,
         placed=Artifact(spec.model_version, spec.artifact_digest),

@@ -22,6 +22,9 @@ class Candidate:
 
     pod: str
     ready: bool
+    """Whether it answers."""
+    manned: bool = True
+    """Whether its agent is there too, so that it can be given something to load."""
     unready_seconds: float = 0.0
     """Since when it is not ready; 0 for a pod that is only about to be made."""
     others: int = 0
@@ -55,7 +58,7 @@ def choose_servers(
     """The servers for a Deployment: holders that are usable, then ready ones with room, then holders that are down."""
     ranked = sorted(servers, key=lambda s: rank(deployment, s.pod), reverse=True)
     holders = [s for s in ranked if s.pod in holding]
-    room = [s for s in ranked if s.pod not in holding and s.ready and s.others < capacity]
+    room = [s for s in ranked if s.pod not in holding and s.ready and s.manned and s.others < capacity]
     order = [
         *(s for s in holders if s.ready),
         *(s for s in holders if not s.ready and s.usable),
@@ -78,4 +81,4 @@ def _shortage(
         return None
     if len(servers) < replicas:
         return "Servers"
-    return "Ready" if any(not s.ready for s in servers) else "Capacity"
+    return "Ready" if any(not (s.ready and s.manned) for s in servers) else "Capacity"
