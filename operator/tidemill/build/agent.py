@@ -65,6 +65,13 @@ def agent_container(pool: ServingPool, settings: BuildSettings) -> Manifest:
         "ports": [{"name": "metrics", "containerPort": AGENT_PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": container_security(),
+        # It says that it is stuck after two minutes; the minute here is for a slow start and a busy node.
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "metrics"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": "metrics"},
             "periodSeconds": 2,

@@ -10,7 +10,7 @@ from tidemill.build.metadata import metadata, owner_labels
 from tidemill.build.pod import place, pod_security
 from tidemill.build.serviceaccount import agent_account_name
 from tidemill.build.settings import BuildSettings
-from tidemill.build.triton import DRAIN_SECONDS, EXIT_SECONDS, triton_container
+from tidemill.build.triton import DRAIN_SECONDS, EXIT_SECONDS, quantity_bytes, triton_container
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.names import AGENT_PORT, COMPONENT, LABEL_POOL, label_value
 
@@ -19,6 +19,10 @@ Manifest = dict[str, Any]
 SERVER = "server"
 """Value of the component label of server pods."""
 SHM_LIMIT = "256Mi"
+TMP_LIMIT = "1Gi"
+MODELS_MIB, MODEL_MIB = 64 << 10, 64
+"""Disk for models: 64 GiB, or 64 MiB for each that `capacity.models` allows where that is more. No request: a server
+that fills it is evicted by its own limit, before its node runs full and evicts others."""
 NAME_LIMIT = 52
 
 
@@ -51,9 +55,9 @@ def pool_statefulset(pool: ServingPool, settings: BuildSettings) -> Manifest:
         "initContainers": [agent_container(pool, settings)],
         "containers": [triton_container(pool, settings)],
         "volumes": [
-            {"name": "models", "emptyDir": {}},
-            {"name": "tap", "emptyDir": {}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "models", "emptyDir": {"sizeLimit": _models_limit(pool)}},
+            {"name": "tap", "emptyDir": {"sizeLimit": str(2 * quantity_bytes(pool.spec.tap.segment_limit))}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": TMP_LIMIT}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_LIMIT}},
             token_volume(),
         ],
@@ -86,6 +90,10 @@ def pool_statefulset(pool: ServingPool, settings: BuildSettings) -> Manifest:
             },
         },
     }
+
+
+def _models_limit(pool: ServingPool) -> str:
+    return f"{max(MODELS_MIB, MODEL_MIB * pool.spec.capacity.models)}Mi"
 
 
 _TOPOLOGIES = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")

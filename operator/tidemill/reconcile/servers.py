@@ -38,7 +38,8 @@ def server_pod(obj: Object) -> ServerPod:
     meta, status = obj["metadata"], obj.get("status") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
     ready, containers_ready = conditions.get("Ready") or {}, conditions.get("ContainersReady") or {}
-    triton = next((c for c in status.get("containerStatuses") or () if c.get("name") == TRITON_CONTAINER), {})
+    statuses = {c.get("name"): c for c in status.get("containerStatuses") or ()}
+    triton = statuses.get(TRITON_CONTAINER) or {}
     started = ((triton.get("state") or {}).get("running") or {}).get("startedAt")
     ended = ((triton.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
     manned = ready.get("status") == "True"
