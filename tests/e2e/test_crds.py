@@ -165,7 +165,7 @@ def test_no_default_stands_in_the_way_of_a_later_apply(namespace: str) -> None:
         for manifest in (first, second):
             kubectl("apply", mode, "-n", namespace, "-f", "-", stdin=json.dumps(manifest))
         found = json.loads(kubectl("get", "tmds", "steps", "-n", namespace, "-o", "json"))
-        assert found["spec"]["split"] == {"byTime": {"column": "day", "validation": 0.1}}
+        assert found["spec"]["split"] == {"byTime": {"column": "day", "validation": 0.1, "validationRows": "Newest"}}
         kubectl("delete", "tmds", "steps", "-n", namespace)
         first, second = copy.deepcopy(VALID["alert"]), copy.deepcopy(VALID["alert"])
         second["spec"]["monitors"] = [{"name": "mine"}]
