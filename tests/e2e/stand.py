@@ -141,12 +141,26 @@ class Stand:
         return [f"{e['verb']} {e['requestURI']}" for e in self.cluster.audited(written, since=since)]
 
     def kill_operator(self) -> None:
-        """End the operator's process at once, without grace; its Deployment starts another pod."""
+        """Kill the operator's process by SIGKILL, then its pod: a container restarted in place waits longer each time.
+
+        On a cluster whose processes cannot be reached the pod's deletion without grace has to do.
+        """
+        if self.cluster.is_ours:
+            for container in eventually("the operator to run", _operators):
+                self.cluster.sigkill(container)
         kubectl("delete", "pod", "-n", SYSTEM, "-l", OPERATOR, "--grace-period=0", "--force")
 
-    def upgrade(self) -> None:
-        """helm upgrade of Tidemill with the values that it has."""
-        must("upgrade", "tidemill-e2e", "charts/tidemill", "-n", SYSTEM, "--reuse-values", "--wait", "--timeout", "3m")
+    def upgrade(self, *arguments: str) -> None:
+        """helm upgrade of Tidemill with the values that it has, and some more."""
+        wait = ("--reuse-values", "--wait", "--timeout", "3m")
+        must("upgrade", "tidemill-e2e", "charts/tidemill", "-n", SYSTEM, *wait, *arguments)
+
+
+def _operators() -> list[str]:
+    """The ids of the operator's running containers."""
+    pods = json.loads(kubectl("get", "pods", "-n", SYSTEM, "-l", OPERATOR, "-o", "json"))["items"]
+    states = [state for pod in pods for state in pod["status"].get("containerStatuses", ())]
+    return [state["containerID"] for state in states if "running" in state["state"]]
 
 
 def put_table(s3: Any, key: str, table: pa.Table, *, bucket: str = RAW) -> None:
