@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tidemill.api.v1alpha1.modelversion import ModelVersion
 from tidemill.build.job import shape_of, task_job
 from tidemill.contract.layout import drift_root, join
@@ -14,14 +16,23 @@ from tidemill.reconcile.attempt import Scene, Step, end, enter, fail, stay
 from tidemill.reconcile.jobs import expect, find_job, key_of, read_job
 from tidemill.reconcile.plan import Child, Patch
 from tidemill.reconcile.policies.promotion import awaits_approval, judge_challenger
+from tidemill.reconcile.policies.variant import ORIGINAL, ServedArtifact, choose_artifact
 
 PRODUCTION = "Production"
 
 
 def comparing(scene: Scene) -> Step:
     """Run the comparison, and do what its result says."""
-    if changed := _champion_changed(scene):
-        return changed
+    challenger = scene.version(scene.attempt.challenger)
+    if challenger is None or not _promoted(scene, challenger):
+        return _champion_changed(scene) or _compare(scene)
+    step = _compare(scene)
+    if step.attempt.phase != "Failed":
+        return step
+    return _promote(scene, challenger, f"{challenger.metadata.name} was promoted; its scores cannot be read any more")
+
+
+def _compare(scene: Scene) -> Step:
     champion, challenger = scene.version(scene.attempt.champion), scene.version(scene.attempt.challenger)
     if champion is None or challenger is None:
         return _gone(scene, "champion" if champion is None else "challenger")
@@ -30,7 +41,7 @@ def comparing(scene: Scene) -> Step:
         return fail(scene, Reason.NOT_FOUND, task.message)
     lookup = find_job(task, scene.observed.owned(scene.policy.metadata.uid, "Job"))
     stale = tuple(key_of(job) for job in lookup.others)
-    names = f"{challenger.metadata.name} with {champion.metadata.name}"
+    names = f"{_title(scene, challenger)} with {_title(scene, champion)}"
     settings, retrain = scene.context.settings, scene.retrain
     job = task_job(
         owner=scene.policy.ref,
@@ -57,9 +68,10 @@ def comparing(scene: Scene) -> Step:
 
 def awaiting_approval(scene: Scene) -> Step:
     """Wait for a person's word on the challenger's ModelVersion."""
-    if changed := _champion_changed(scene):
-        return changed
     challenger = scene.version(scene.attempt.challenger)
+    promoted = challenger is not None and _promoted(scene, challenger)
+    if not promoted and (changed := _champion_changed(scene)):
+        return changed
     if challenger is None:
         return _gone(scene, "challenger")
     if challenger.spec.stage == "Archived":
@@ -73,17 +85,25 @@ def awaiting_approval(scene: Scene) -> Step:
 
 def promotion_patch(scene: Scene, challenger: ModelVersion) -> tuple[Patch, ...]:
     """What asks for Production on the challenger's behalf; nothing when it is asked for already."""
-    meta = challenger.metadata
-    wanted = {"stage": PRODUCTION, "promotedBy": f"driftpolicy/{scene.policy.metadata.name}#{scene.attempt.number}"}
-    if (challenger.spec.stage, challenger.spec.promoted_by) == (wanted["stage"], wanted["promotedBy"]):
+    if _promoted(scene, challenger):
         return ()
+    meta = challenger.metadata
     manifest = {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
         "metadata": {"name": meta.name, "namespace": meta.namespace},
-        "spec": wanted,
+        "spec": {"stage": PRODUCTION, "promotedBy": _promoter(scene)},
     }
     return (Patch(manifest=manifest, field_manager=PROMOTION_MANAGER),)
+
+
+def _promoter(scene: Scene) -> str:
+    return f"driftpolicy/{scene.policy.metadata.name}#{scene.attempt.number}"
+
+
+def _promoted(scene: Scene, challenger: ModelVersion) -> bool:
+    """Whether this attempt has promoted it: an operator may die, or be too slow, between that and the status."""
+    return (challenger.spec.stage, challenger.spec.promoted_by) == (PRODUCTION, _promoter(scene))
 
 
 def _task(scene: Scene, champion: ModelVersion, challenger: ModelVersion) -> CompareModels | Waiting:
@@ -99,20 +119,37 @@ def _task(scene: Scene, champion: ModelVersion, challenger: ModelVersion) -> Com
     root = drift_root(scene.context.settings.store.bucket, scene.namespace, scene.policy.metadata.name)
     return CompareModels(
         owner=scene.policy.ref,
-        champion=_artifact(champion),
-        challenger=_artifact(challenger),
+        champion=_artifact(scene, champion),
+        challenger=_artifact(scene, challenger),
         dataset=dataset,
         metric=scene.attempt.metric or scene.retrain.gate.metric,
         root=join(root, str(scene.attempt.number)),
     )
 
 
-def _artifact(version: ModelVersion) -> ArtifactRef:
-    return ArtifactRef(uri=version.spec.artifact.uri, digest=version.spec.artifact.digest)
+def _wanted(scene: Scene) -> str:
+    online = scene.deployment.spec.online if scene.deployment else None
+    return online.variant if online else ORIGINAL
+
+
+def _served(scene: Scene, version: ModelVersion) -> ServedArtifact:
+    """What the Deployment serves, or would serve, of a version: that is what must be better."""
+    return choose_artifact(version, _wanted(scene))
+
+
+def _artifact(scene: Scene, version: ModelVersion) -> ArtifactRef:
+    artifact = _served(scene, version).artifact
+    return ArtifactRef(uri=artifact.uri, digest=artifact.digest)
+
+
+def _title(scene: Scene, version: ModelVersion) -> str:
+    """The version's name, and which of its artifacts it is where the Deployment asks for a variant."""
+    name = version.metadata.name
+    return name if _wanted(scene) == ORIGINAL else f"{name} ({_served(scene, version).variant})"
 
 
 def _gate(scene: Scene, result: CompareResult, champion: ModelVersion, challenger: ModelVersion) -> Step:
-    name = challenger.metadata.name
+    promoted = _promoted(scene, challenger)
     figures: dict[str, object] = {
         "champion_score": result.champion,
         "challenger_score": result.challenger,
@@ -122,13 +159,14 @@ def _gate(scene: Scene, result: CompareResult, champion: ModelVersion, challenge
     }
     verdict = judge_challenger(
         result,
-        min_improvement=scene.retrain.gate.min_improvement,
-        challenger=name,
-        champion=champion.metadata.name,
+        min_improvement=-math.inf if promoted else scene.retrain.gate.min_improvement,
+        challenger=_title(scene, challenger),
+        champion=_title(scene, champion),
     )
     if not verdict.passed:
         return end(scene, "Kept", Reason.GATE_NOT_PASSED, verdict.message, update=figures)
-    if awaits_approval(challenger):
+    if awaits_approval(challenger) and not promoted:
+        name = challenger.metadata.name
         message = f"{verdict.message}; set spec.approval.approvedBy on ModelVersion {name} to promote it"
         return enter(scene, "AwaitingApproval", message, update=figures)
     return _promote(scene, challenger, verdict.message, figures)
@@ -142,10 +180,14 @@ def _promote(scene: Scene, challenger: ModelVersion, message: str, figures: dict
 def _champion_changed(scene: Scene) -> Step | None:
     """Somebody else changed what serves: the challenger meets the new champion, unless it is that one itself."""
     serving, attempt = scene.serving, scene.attempt
-    if serving is None or attempt.champion is None or serving.name == attempt.champion.name:
+    if serving is None or attempt.champion is None:
         return None
     if attempt.challenger and serving.name == attempt.challenger.name:
-        return end(scene, "Promoted", Reason.PROMOTED, f"{serving.name} serves already: it was promoted by hand")
+        version = scene.version(serving)
+        by = (version.spec.promoted_by if version else "") or "hand"
+        return end(scene, "Promoted", Reason.PROMOTED, f"{serving.name} serves already: it was promoted by {by}")
+    if serving.name == attempt.champion.name:
+        return None
     challenger = attempt.challenger.name if attempt.challenger else "the challenger"
     cleared = dict.fromkeys(("champion_score", "challenger_score", "improvement", "rows"))
     message = f"{challenger} with {serving.name}, which serves since"
