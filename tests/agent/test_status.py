@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,7 +19,7 @@ EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 def status(report: Report, previous: dict[str, Any] | None = None, *, now: str = EARLY) -> dict[str, Any]:
     """The status of generation 2."""
-    return status_of(report, previous=previous or {}, generation=2, pod_uid="uid", now=now)
+    return status_of(replace(report, generation=2), previous=previous or {}, pod_uid="uid", now=now)
 
 
 def test_the_time_of_a_condition_moves_only_with_its_status() -> None:

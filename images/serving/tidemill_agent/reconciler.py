@@ -27,8 +27,6 @@ QUIET_SECONDS = 0.5
 MAX_BACKOFF = 300.0
 LOAD_ERROR_BACKOFF, OTHER_BACKOFF = 30.0, 5.0
 TRITON_SECONDS = 2.0
-LOAD_ERROR_ATTEMPTS = 5
-"""An artifact never changes: after so many tries only a new spec, or a new server, makes another one worth while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ class Failure:
     key: tuple[int, str]
     message: str
     attempts: int
-    retry_at: float | None
+    retry_at: float
 
 
 class Reconciler:
@@ -158,7 +156,7 @@ class Reconciler:
         failure = self._failures.get(deployment)
         if failure is not None and failure.key != key:
             failure = self._failures.pop(deployment) and None
-        if failure is not None and (failure.retry_at is None or failure.retry_at > time.monotonic()):
+        if failure is not None and failure.retry_at > time.monotonic():
             self._report_failure(wanted, failure)
             return
         await self._load(wanted, failure)
@@ -190,13 +188,14 @@ class Reconciler:
         except (AgentError, OSError) as error:
             self.load_failures += 1
             attempts = (failure.attempts if failure else 0) + 1
-            final = isinstance(error, LoadError)
-            base = LOAD_ERROR_BACKOFF if final else OTHER_BACKOFF
-            delay = None if final and attempts >= LOAD_ERROR_ATTEMPTS else min(base * 2 ** (attempts - 1), MAX_BACKOFF)
-            retry_at = None if delay is None else time.monotonic() + delay
-            failure = self._failures[deployment] = Failure(key, str(error), attempts, retry_at)
-            if delay is not None:
-                self._retry_after(deployment, delay)
+            # Never given up: an artifact does not change, but Triton refuses it for lack of memory too.
+            base = LOAD_ERROR_BACKOFF if isinstance(error, LoadError) else OTHER_BACKOFF
+            delay = min(base * 2 ** min(attempts - 1, 10), MAX_BACKOFF)
+            message = (
+                f"{str(error).rstrip('.')}; tried again every {delay:.0f} s" if delay == MAX_BACKOFF else str(error)
+            )
+            failure = self._failures[deployment] = Failure(key, message, attempts, time.monotonic() + delay)
+            self._retry_after(deployment, delay)
             log.warn("a version cannot be loaded", deployment=deployment, version=spec.version, reason=str(error))
             self._report_failure(placement, failure)
         else:

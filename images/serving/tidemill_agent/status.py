@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,11 +50,11 @@ class Report:
     attempts: int = 0
     no_sampling: NoSampling | None = None
     """Why the model is not sampled although the spec asks for it."""
+    generation: int = 0
+    """Of the spec that the report speaks of, which may have changed again until it is written."""
 
 
-def status_of(
-    report: Report, *, previous: Mapping[str, Any], generation: int, pod_uid: str, now: str
-) -> dict[str, Any]:
+def status_of(report: Report, *, previous: Mapping[str, Any], pod_uid: str, now: str) -> dict[str, Any]:
     """The whole status. A condition's time moves only when its status does."""
     before = {c["type"]: c for c in previous.get("conditions") or ()}
     message = report.message if len(report.message) <= MESSAGE_LIMIT else report.message[: MESSAGE_LIMIT - 1] + "…"
@@ -70,7 +70,7 @@ def status_of(
                 "reason": reason,
                 "message": text,
                 "lastTransitionTime": since,
-                "observedGeneration": generation,
+                "observedGeneration": report.generation,
             }
         )
 
@@ -78,7 +78,7 @@ def status_of(
     if report.no_sampling:
         conditions.append(condition(SAMPLING, False, report.no_sampling.reason, report.no_sampling.message))
     status = ModelPlacementStatus(
-        observed_generation=generation,
+        observed_generation=report.generation,
         conditions=tuple(conditions),
         state=report.state,
         message=message,
@@ -91,6 +91,8 @@ def status_of(
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    uid: str
+    """Of the placement: one that was deleted and made anew is not the one that the report speaks of."""
     report: Report
     not_before: float
     failures: int = 0
@@ -108,7 +110,9 @@ class Publisher:
 
     def publish(self, placement: Placement, report: Report, *, delay: float = 0.0) -> None:
         """Say something about a placement, after a delay if nothing newer is said until then."""
-        self._entries[placement.name] = _Entry(report, time.monotonic() + delay)
+        meta = placement.resource.metadata
+        report = replace(report, generation=meta.generation)
+        self._entries[meta.name] = _Entry(meta.uid, report, time.monotonic() + delay)
         self._wake.set()
 
     async def run(self) -> None:
@@ -132,13 +136,11 @@ class Publisher:
 
     async def _write(self, name: str, entry: _Entry) -> None:
         placement = self._placements.get(name)
-        if placement is None:
+        if placement is None or placement.resource.metadata.uid != entry.uid:
             return
-        meta = placement.resource.metadata
         status = status_of(
             entry.report,
             previous=placement.status,
-            generation=meta.generation,
             pod_uid=self._pod_uid,
             now=format_time(datetime.now(UTC)),
         )
@@ -151,8 +153,7 @@ class Publisher:
                 TYPE.path(self._namespace, name, "status"),
                 kind=TYPE.kind,
                 query={"fieldManager": "tidemill-agent"},
-                # The uid: an object that was deleted and made anew is not the one that this report speaks of.
-                body={"metadata": {"uid": meta.uid}, "status": patch},
+                body={"metadata": {"uid": entry.uid}, "status": patch},
                 content_type=MERGE_PATCH,
             )
         except ApiError as error:
@@ -169,4 +170,4 @@ class Publisher:
         failures = entry.failures + 1
         delay = min(2.0**failures, MAX_BACKOFF)
         log.warn("a placement's status cannot be written now", placement=name, reason=reason, retry_seconds=delay)
-        self._entries.setdefault(name, _Entry(entry.report, time.monotonic() + delay, failures))
+        self._entries.setdefault(name, _Entry(entry.uid, entry.report, time.monotonic() + delay, failures))
