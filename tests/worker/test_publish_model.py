@@ -83,8 +83,10 @@ def test_a_container_that_left_no_model(lab: Lab) -> None:
 
 
 def test_fetch_lays_out_the_dataset(studio: Studio, lab: Lab) -> None:
+    (lab.environment.work_dir / "input").symlink_to("/proc/self")  # left by a user's image before the pod began anew
     result = lab.run({"type": "FetchDataset", "dataset": studio.data})
     folder = lab.environment.work_dir / "input"
+    assert not folder.is_symlink()
     manifest = studio.lab.get_json(f"{studio.data['uri']}/manifest.json")
     assert result.files == len(manifest["files"]) == len(list(folder.iterdir()))
     for entry in manifest["files"]:

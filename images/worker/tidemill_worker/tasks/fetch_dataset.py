@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 from tidemill.contract.results import FetchResult
 from tidemill.contract.tasks import FetchDataset
 from tidemill_worker.artifact import Artifact
-from tidemill_worker.context import Context
+from tidemill_worker.context import Context, fresh_folder
 
 
 def run(task: FetchDataset, context: Context) -> FetchResult:
@@ -16,6 +14,5 @@ def run(task: FetchDataset, context: Context) -> FetchResult:
     artifact = Artifact(context, task.dataset, name="dataset")
     folder = artifact.fetch_all()
     target = context.environment.work_dir / "input"
-    shutil.rmtree(target, ignore_errors=True)
-    folder.rename(target)
+    folder.rename(fresh_folder(target))  # a pod whose sandbox was lost fetches again, beside what the user's image left
     return FetchResult(files=len(artifact.manifest.files))
