@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from tidemill.api.durations import format_time, parse_time
 from tidemill.api.v1alpha1.driftpolicy import Attempt, DriftPolicy, Retrain
 from tidemill.api.v1alpha1.trainingrun import TrainingRunSpec
 from tidemill.build.metadata import metadata, owner_labels
@@ -29,15 +31,29 @@ def _metadata(policy: DriftPolicy, attempt: Attempt) -> Manifest:
 
 
 def retraining_dataset(
-    policy: DriftPolicy, retrain: Retrain, attempt: Attempt, *, base_digest: str | None, base_rows: int
+    policy: DriftPolicy,
+    retrain: Retrain,
+    attempt: Attempt,
+    *,
+    base_digest: str | None,
+    base_rows: int,
+    deployed_at: str | None = None,
 ) -> Manifest:
-    """The base's version as it is now, then the labelled log up to the trigger; the newest rows judge both models."""
+    """The base's version as it is now, then the labelled log up to the trigger; the newest rows judge both models.
+
+    `deployed_at` is when the Deployment was created: the log before it is of another one that had its name.
+    """
     window = retrain.gate.window_rows
     log: Manifest = {
         "deployment": policy.spec.deployment,
         "labels": retrain.labels.model_dump(mode="json", by_alias=True, exclude_none=True),
         "until": attempt.triggered_at,
     }
+    if deployed_at is not None:
+        log["since"] = deployed_at
+        if parse_time(deployed_at) >= parse_time(attempt.triggered_at):
+            # Made anew after the trigger: an empty time, so that the Dataset says that there is nothing to learn from.
+            log["until"] = format_time(parse_time(deployed_at) + timedelta(seconds=1))
     if retrain.max_log_rows is not None:
         log["newestRows"] = retrain.max_log_rows
     inputs: list[Manifest] = [{"name": "log", "inferenceLog": log}]

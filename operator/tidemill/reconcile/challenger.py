@@ -118,7 +118,10 @@ def _dataset(scene: Scene) -> Manifest | Waiting:
             return base
         found = scene.observed.get("Dataset", scene.namespace, retrain.base) or {}
         digest, rows = base.digest, DatasetStatus.model_validate(found.get("status") or {}).rows or 0
-    return retraining_dataset(scene.policy, retrain, scene.attempt, base_digest=digest, base_rows=rows)
+    created = scene.deployment.metadata.creation_timestamp if scene.deployment else None
+    return retraining_dataset(
+        scene.policy, retrain, scene.attempt, base_digest=digest, base_rows=rows, deployed_at=created
+    )
 
 
 def _stalled(resource: ResourceT) -> tuple[str, str] | None:
