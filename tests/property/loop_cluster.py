@@ -46,6 +46,8 @@ class LoopCluster(FakeCluster):
         """Names of ModelVersions that no server can load."""
         self.unloadable_on: set[tuple[str, str]] = set()
         """(ModelVersion, pod): what this one server cannot load, for lack of memory say."""
+        self.unmakeable: set[str] = set()
+        """Names of server pods that cannot be made, for lack of quota say."""
         self.evaluations: list[tuple[int, int]] = []
         super().__init__()
 
@@ -136,7 +138,8 @@ class LoopCluster(FakeCluster):
                     self.api.delete(key_of(pod))
                     moved = True
             for number, pod_name in enumerate(names):
-                if self.api.get(Key(kind="Pod", namespace=NAMESPACE, name=pod_name)) is None:
+                key = Key(kind="Pod", namespace=NAMESPACE, name=pod_name)
+                if self.api.get(key) is None and pod_name not in self.unmakeable:
                     self._create_pod(stateful, pod_name, number)
                     moved = True
             status = {"observedGeneration": stateful["metadata"]["generation"], "replicas": wanted}

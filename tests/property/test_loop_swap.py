@@ -186,3 +186,21 @@ def test_an_agent_that_is_gone_takes_no_model_with_it() -> None:
     cluster.set_ready(cluster.server_pods()[0], False)
     cluster.settle(patience=30)
     assert answers(cluster) == {POD_1: 1}
+
+
+def test_a_server_that_cannot_be_made_again_is_given_up_after_a_while() -> None:
+    cluster = served(2)
+    key = Key(kind="Deployment", namespace=NAMESPACE, name="delays")
+    cluster.api.patch_spec(key, {"online": {"pool": "cpu", "replicas": 1}})
+    cluster.settle()
+    ((holder, _),) = answers(cluster).items()
+    cluster.unmakeable.add(holder)
+    restart_server(cluster, holder)
+    for _ in range(2):
+        cluster.operate()
+        assert set(told(cluster)) == {holder}, "it may be back soon"
+        cluster.api.tick(30)
+    cluster.settle(patience=120)
+    assert answers(cluster) == {({POD_0, POD_1} - {holder}).pop(): 1}
+    check_rest(cluster)
+    assert writes_of_a_resync(cluster) == []

@@ -114,7 +114,7 @@ def _servers(
     return choose_servers(
         deployment=name,
         replicas=online.replicas,
-        servers=candidates(pool, observed, deployment=name, now=context.now),
+        servers=candidates(pool, observed, deployment=deployment, now=context.now),
         holding={p.placement.spec.pod for p in placed},
         capacity=pool.spec.capacity.models,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill.api.durations import parse_time
+from tidemill.api.v1alpha1.deployment import Deployment
 from tidemill.api.v1alpha1.modelplacement import ModelPlacement, ServedVersion
 from tidemill.api.v1alpha1.servingpool import ServingPool
 from tidemill.build.statefulset import pool_name
@@ -60,19 +61,19 @@ def server_pod(obj: Object) -> ServerPod:
     )
 
 
-def candidates(pool: ServingPool, observed: Observed, *, deployment: str, now: datetime) -> list[Candidate]:
+def candidates(pool: ServingPool, observed: Observed, *, deployment: Deployment, now: datetime) -> list[Candidate]:
     """The servers that the pool should have, in whatever state they are."""
     namespace = pool.metadata.namespace
+    missing = _missing_since(pool, deployment)
     found: list[Candidate] = []
     for index in range(pool.spec.replicas):
         name = f"{pool_name(pool.metadata.name)}-{index}"
         placements = observed.select("ModelPlacement", namespace, "pod", name)
-        others = sum(1 for p in placements if p["spec"].get("deployment") != deployment)
+        others = sum(1 for p in placements if p["spec"].get("deployment") != deployment.metadata.name)
         obj = observed.get("Pod", namespace, name)
         pod = server_pod(obj) if obj else None
-        unready = 0.0
-        if pod and not pod.ready and pod.since:
-            unready = max(0.0, (now - parse_time(pod.since)).total_seconds())
+        since = pod.since if pod else missing
+        unready = max(0.0, (now - parse_time(since)).total_seconds()) if since and not (pod and pod.ready) else 0.0
         found.append(
             Candidate(
                 pod=name,
@@ -83,6 +84,20 @@ def candidates(pool: ServingPool, observed: Observed, *, deployment: str, now: d
             )
         )
     return found
+
+
+def _missing_since(pool: ServingPool, deployment: Deployment) -> str | None:
+    """Since when a server that does not exist is missed at the latest: by the pool, and by the Deployment.
+
+    Nothing else tells: neither alone, for each may be in trouble for another reason, long before this server went.
+    """
+    times: list[str] = []
+    for status in (pool.status, deployment.status):
+        ready = status.condition("Ready")
+        if ready is None or ready.status == "True":
+            return None
+        times.append(ready.last_transition_time)
+    return max(times, key=parse_time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class Candidate:
     manned: bool = True
     """Whether its agent is there too, so that it can be given something to load."""
     unready_seconds: float = 0.0
-    """Since when it is not ready; 0 for a pod that is only about to be made."""
+    """Since when it is not ready, or missed; 0 for a pod that is only about to be made."""
     others: int = 0
     """Placements of other Deployments on it."""
 
