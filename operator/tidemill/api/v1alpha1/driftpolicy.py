@@ -57,8 +57,9 @@ class Retrain(Document):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            cel("!has(self.maxLogRows) || self.maxLogRows >= self.gate.windowRows",
-                "maxLogRows must be at least gate.windowRows, which judge both models", field=".maxLogRows"),
+            cel("!has(self.maxLogRows) || self.maxLogRows >= self.gate.windowRows + self.minLabelledRows",
+                "maxLogRows must be at least gate.windowRows, which judge both models, plus minLabelledRows",
+                field=".maxLogRows"),
         )
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ class Retrain(Document):
     """A Dataset to which the labelled log is appended; without it the log alone is trained on."""
     labels: LabelSource
     max_log_rows: int | None = Field(default=None, ge=100)
-    """Only so many of the newest labelled rows of the log."""
+    """Only so many of the newest labelled rows of the log; at least the gate's windowRows plus minLabelledRows."""
     min_labelled_rows: int = Field(default=100, ge=1)
     """Fewer labelled rows than this (beyond the gate's window) fail the attempt as DatasetEmpty would."""
     gate: RetrainGate = RetrainGate()
