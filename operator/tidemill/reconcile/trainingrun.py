@@ -213,7 +213,8 @@ def _too_late(message: str) -> str:
 
 def _warnings(run: TrainingRun, outcome: Outcome) -> tuple[str, ...]:
     ignored = SUSPEND_IGNORED if run.spec.suspend and run.spec.queue_name else None
-    return tuple(w for w in (ignored, outcome.warning) if w)
+    told = outcome.result.warnings if isinstance(outcome.result, TrainResult) else ()
+    return tuple(w for w in (ignored, outcome.warning, *told) if w)
 
 
 def _conditions(run: TrainingRun, context: Context) -> ConditionSet:
