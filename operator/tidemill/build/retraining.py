@@ -88,8 +88,12 @@ def retraining_dataset(
 
 
 def challenger_run(policy: DriftPolicy, retrain: Retrain, attempt: Attempt, template: TrainingRunSpec) -> Manifest:
-    """The template's run on the retraining's Dataset. Its model asks for no stage: the gate decides on that."""
-    spec = template.model_dump(mode="json", by_alias=True, exclude_none=True)
+    """The template's run on the retraining's Dataset. Its model asks for no stage: the policy's gate decides on that.
+
+    The template's own gates are left out. Their bounds are absolute: in a harder season they would fail a challenger that is
+    better than the champion, before the two are compared.
+    """
+    spec = template.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"gates"})
     spec["dataset"] = {"name": attempt_name(policy.metadata.name, attempt.number), "digest": attempt.dataset_digest}
     spec["suspend"] = False
     model = {**spec["model"], "stage": "None"}

@@ -64,7 +64,8 @@ class Retrain(Document):
     )  # fmt: skip
 
     template: ObjectName
-    """The TrainingRun whose trainer, model, optimisations and resources the challenger takes."""
+    """The TrainingRun whose trainer, model, optimisations and resources the challenger takes; not its `gates`, which are
+    absolute bounds: the challenger is judged by `gate`, beside the champion on the same rows."""
     base: ObjectName | None = None
     """A Dataset to which the labelled log is appended; without it the log alone is trained on."""
     labels: LabelSource
