@@ -43,6 +43,7 @@ extern "C" {
     pub fn TRITONSERVER_ErrorDelete(error: ErrorPtr);
     pub fn TRITONSERVER_ErrorCode(error: ErrorPtr) -> i32;
     pub fn TRITONSERVER_ErrorMessage(error: ErrorPtr) -> *const c_char;
+    #[cfg_attr(test, allow(dead_code))]
     pub fn TRITONSERVER_LogMessage(level: i32, file: *const c_char, line: i32, message: *const c_char) -> ErrorPtr;
     pub fn TRITONSERVER_MessageNewFromSerializedJson(
         message: *mut *mut Message,

@@ -21,6 +21,8 @@ pub struct Group {
     pub model: Arc<ModelTap>,
     /// The schema's number in the segment that is being written; `None` until it is written there.
     pub schema_id: Option<u32>,
+    /// A record was begun and, for a panic, not finished: the columns are not of one length any more.
+    pub torn: bool,
     times: Vec<u64>,
     id_lengths: Vec<u32>,
     ids: Vec<u8>,
@@ -33,6 +35,7 @@ impl Group {
         Some(Self {
             model: Arc::clone(&record.model),
             schema_id: None,
+            torn: false,
             times: Vec::new(),
             id_lengths: Vec::new(),
             ids: Vec::new(),
@@ -49,6 +52,7 @@ impl Group {
         if !Arc::ptr_eq(&self.model, &record.model) {
             self.model = Arc::clone(&record.model);
         }
+        self.torn = true;
         self.times.push(record.time_ns);
         self.id_lengths.push(record.id().len() as u32);
         self.ids.extend_from_slice(record.id());
@@ -66,6 +70,7 @@ impl Group {
             column.data.extend_from_slice(own);
             values = rest;
         }
+        self.torn = false;
     }
 
     /// The block's body; see the README for the layout. The group is empty afterwards.

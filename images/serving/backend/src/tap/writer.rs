@@ -84,18 +84,18 @@ impl<'t> Writer<'t> {
     }
 
     fn drain(&mut self) -> bool {
-        let Some(queue) = self.queue.take() else { return false };
-        let mut found = false;
-        for record in queue.try_iter().take(DRAIN) {
-            found = true;
+        for drained in 0..DRAIN {
+            // The receiver stays in its place: moved out, it would be dropped by a panic below, and sampling with it.
+            let Some(record) = self.queue.as_ref().and_then(|queue| queue.try_recv().ok()) else {
+                return drained > 0;
+            };
             self.tap.release_bytes(record.size());
             self.gather(&record);
             if self.gathered >= FLUSH_BYTES {
                 self.flush();
             }
         }
-        self.queue = Some(queue);
-        found
+        true
     }
 
     fn gather(&mut self, record: &Record) {
@@ -112,10 +112,22 @@ impl<'t> Writer<'t> {
         }
     }
 
+    /// The groups, without those that a panic left torn: a block of these would spoil its segment.
+    fn take_groups(&mut self) -> HashMap<Vec<u8>, Group> {
+        let mut groups = std::mem::take(&mut self.groups);
+        groups.retain(|_, group| {
+            if group.torn {
+                group.model.counters.dropped_queue.fetch_add(group.rows() as u64, Relaxed);
+            }
+            !group.torn
+        });
+        groups
+    }
+
     fn flush(&mut self) {
         self.flushed = Instant::now();
         self.gathered = 0;
-        let mut groups = std::mem::take(&mut self.groups);
+        let mut groups = self.take_groups();
         for (schema, group) in groups.iter_mut().filter(|(_, group)| group.rows() > 0) {
             self.write(schema, group);
         }
@@ -167,7 +179,7 @@ impl<'t> Writer<'t> {
     fn rotate(&mut self) {
         if self.gathered > 0 {
             self.gathered = 0;
-            let mut groups = std::mem::take(&mut self.groups);
+            let mut groups = self.take_groups();
             for (schema, group) in groups.iter_mut().filter(|(_, group)| group.rows() > 0) {
                 self.write(schema, group);
             }
@@ -200,5 +212,32 @@ impl<'t> Writer<'t> {
             self.complained = Some(Instant::now());
             log(ffi::LOG_ERROR, &format!("tap: {message}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    use super::super::{Settings, Tap};
+    use super::*;
+
+    #[test]
+    fn sampling_goes_on_after_a_panic() {
+        let folder = std::env::temp_dir().join(format!("tidemill-tap-panic-{}", std::process::id()));
+        let settings = Settings { folder: folder.clone(), max_disk: 1 << 20, max_queue: 1 << 20, max_record: 1 << 10 };
+        let tap = Tap::new(settings).unwrap();
+        let model = tap.register("m");
+        let mut writer = Writer::new(&tap);
+        tap.queue.send(Record::for_tests(&model, 1, &[1, 2, 3]).without_values()).unwrap();
+        tap.queue.send(Record::for_tests(&model, 2, &[1])).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| writer.tick())).is_err());
+        assert!(writer.tick());
+        tap.queue.send(Record::for_tests(&model, 3, &[1])).unwrap();
+        assert!(writer.tick());
+        writer.rotate();
+        assert_eq!(model.counters.written.load(Relaxed), 2);
+        assert_eq!(model.counters.dropped_queue.load(Relaxed), 1);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
