@@ -134,7 +134,7 @@ def _check_served(cluster: LoopCluster, deployment: Raw) -> None:
 
 
 def _check_available(cluster: LoopCluster, deployment: Raw, routable: dict[str, Any]) -> None:
-    """Something answers wherever there is a server and a version that has served and still can; and it is one version."""
+    """Something answers wherever there is room and a version that has served and still can; and it is one version."""
     versions = {v["metadata"]["name"]: v for v in cluster.api.all("ModelVersion")}
     ready = [p["metadata"]["name"] for p in cluster.server_pods() if answers(p)]
     has_served = [t["to"] for t in deployment["status"].get("transitions") or ()]
@@ -145,7 +145,10 @@ def _check_available(cluster: LoopCluster, deployment: Raw, routable: dict[str, 
         and conditions(versions[name]).get("Verified", {}).get("status") == "True"
         and all(cluster.can_load(name, pod) for pod in ready)
     ]
-    if ready and can:
+    full = conditions(deployment)["Ready"]["reason"] == "NoCapacity" and not any(
+        controller_uid(p) == deployment["metadata"]["uid"] for p in cluster.api.all("ModelPlacement")
+    )
+    if ready and can and not full:
         assert routable, f"nothing answers, though {can[0]} has served and {ready} could load it"
         names = {served["modelVersion"] for served in routable.values()}
         if has_served[0] in can:

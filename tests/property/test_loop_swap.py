@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 from tests.property import fake_jobs, manifests
-from tests.property.fake_api import key_of
+from tests.property.fake_api import Raw, key_of
 from tests.property.fake_cluster import NAMESPACE
 from tests.property.loop_cluster import LoopCluster
 from tests.property.loop_invariants import check_rest, check_status_write
 from tests.property.test_loop import condition, writes_of_a_resync
 
 from tidemill.reconcile.plan import Key
+from tidemill.reconcile.policies.placement import rank
 
 POD_0, POD_1 = "cpu-pool-0", "cpu-pool-1"
 
@@ -202,5 +203,62 @@ def test_a_server_that_cannot_be_made_again_is_given_up_after_a_while() -> None:
         cluster.api.tick(30)
     cluster.settle(patience=120)
     assert answers(cluster) == {({POD_0, POD_1} - {holder}).pop(): 1}
+    check_rest(cluster)
+    assert writes_of_a_resync(cluster) == []
+
+
+def scaled(replicas: int, *, models: int) -> LoopCluster:
+    """A Deployment of one replica on the second of two servers; then the pool is scaled."""
+    cluster = LoopCluster()
+    cluster.create(manifests.pool(capacity={"models": models}))
+    cluster.create(manifests.version("delay", 1))
+    name = next(n for n in map("delays{}".format, range(99)) if rank(n, POD_1) > rank(n, POD_0))
+    spec = {"model": {"name": "delay", "version": 1}, "online": {"pool": "cpu", "replicas": 1}}
+    cluster.create(manifests.deployment(name, **spec))
+    other = next(n for n in map("other{}".format, range(99)) if rank(n, POD_0) > rank(n, POD_1))
+    cluster.create(manifests.deployment(other, **spec))
+    cluster.settle()
+    placed = {p["spec"]["deployment"]: p["spec"]["pod"] for p in cluster.api.all("ModelPlacement")}
+    assert placed == {name: POD_1, other: POD_0}
+    cluster.api.on_status.append(check_status_write)
+    cluster.api.patch_spec(Key(kind="ServingPool", namespace=NAMESPACE, name="cpu"), {"replicas": replicas})
+    return cluster
+
+
+def test_a_server_goes_only_when_what_it_answers_with_answers_elsewhere() -> None:
+    cluster = scaled(1, models=10)
+    for _ in range(3):
+        cluster.operate()
+        cluster.step_stateful()
+        assert len(cluster.server_pods()) == 2, "the other server has not loaded it yet"
+    leaving = condition(cluster.status("ServingPool", "cpu"), "ScaledDown")
+    assert leaving["status"] == "False"
+    assert "cpu-pool-1 will go when what it serves (delays" in leaving["message"]
+    lost: list[str] = []
+
+    def watch(_before: Raw, after: Raw) -> None:
+        if condition(after["status"], "Available").get("status") == "False":
+            lost.append(after["metadata"]["name"])
+
+    cluster.api.on_status.append(watch)
+    cluster.settle(patience=0)
+    assert len(cluster.server_pods()) == 1
+    assert lost == []
+    assert {e["targetRef"]["name"] for s in cluster.api.all("EndpointSlice") for e in s["endpoints"]} == {POD_0}
+    assert condition(cluster.status("ServingPool", "cpu"), "ScaledDown") == {}
+    assert condition(cluster.status("ServingPool", "cpu"), "Ready")["status"] == "True"
+    check_rest(cluster)
+
+
+@pytest.mark.parametrize(("replicas", "seconds"), [(1, 300), (0, 0)])
+def test_a_server_does_not_stay_for_ever(replicas: int, seconds: int) -> None:
+    cluster = scaled(replicas, models=1)
+    if seconds:
+        cluster.settle(patience=seconds - 70)
+        assert len(cluster.server_pods()) == 2
+        cluster.restart()
+    cluster.settle(patience=120)
+    assert len(cluster.server_pods()) == replicas
+    assert condition(cluster.status("ServingPool", "cpu"), "ScaledDown") == {}
     check_rest(cluster)
     assert writes_of_a_resync(cluster) == []

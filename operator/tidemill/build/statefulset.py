@@ -42,8 +42,11 @@ def pool_selector(pool: str) -> dict[str, str]:
     return {LABEL_POOL: label_value(pool), COMPONENT: SERVER}
 
 
-def pool_statefulset(pool: ServingPool, settings: BuildSettings) -> Manifest:
-    """All servers start at once: none knows of the others. A new template rolls through them one by one."""
+def pool_statefulset(pool: ServingPool, settings: BuildSettings, *, replicas: int | None = None) -> Manifest:
+    """Of as many servers as the spec says, or `replicas`.
+
+    All start at once: none knows of the others. A new template rolls through them one by one.
+    """
     name, labels = pool_name(pool.metadata.name), owner_labels(pool.ref, {COMPONENT: SERVER})
     selector = pool_selector(pool.metadata.name)
     pod: Manifest = {
@@ -71,7 +74,7 @@ def pool_statefulset(pool: ServingPool, settings: BuildSettings) -> Manifest:
         "kind": "StatefulSet",
         "metadata": metadata(name=name, namespace=pool.metadata.namespace, labels=labels),
         "spec": {
-            "replicas": pool.spec.replicas,
+            "replicas": pool.spec.replicas if replicas is None else replicas,
             "serviceName": name,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},

@@ -115,6 +115,8 @@ class Reason(StrEnum):
     """All servers of the pool are ready."""
     SERVERS_NOT_READY = "ServersNotReady"
     """Some servers of the pool are not ready; the message says how many."""
+    SERVERS_LEAVING = "ServersLeaving"
+    """Servers that are too many stay until what they answer with answers elsewhere; the message names both."""
     COMPLETED = "Completed"
     """The batch is scored, or the bundle is published."""
     WATCHING = "Watching"

@@ -16,6 +16,7 @@ from tidemill.reconcile.conditions import READY, ConditionSet, finish
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Plan
 from tidemill.reconcile.podstate import trouble_of
+from tidemill.reconcile.scaledown import servers_kept
 from tidemill.reconcile.servers import server_pod
 
 _TERMINAL = frozenset({FailureReason.IMAGE_PULL, FailureReason.UNSCHEDULABLE, FailureReason.CONTAINER_FAILED})
@@ -47,15 +48,20 @@ def reconcile_servingpool(pool: ServingPool, observed: Observed, context: Contex
             "chart's values",
         )
         return Plan(status=finish(status, conditions, generation=generation))
-    _judge(pool, stateful, pods, ready, conditions)
+    kept = servers_kept(pool, stateful, pods, placements, conditions, context.now)
+    if kept.message:
+        conditions.reconciling(Reason.SERVERS_LEAVING, kept.message)
+    else:
+        _judge(pool, stateful, pods, ready, conditions)
     return Plan(
-        children=_children(pool, context),
+        children=_children(pool, context, kept.replicas),
         status=finish(status, conditions, generation=generation),
         events=_events(pool, conditions),
+        requeue_after=kept.reconsider_after,
     )
 
 
-def _children(pool: ServingPool, context: Context) -> tuple[Child, ...]:
+def _children(pool: ServingPool, context: Context, replicas: int) -> tuple[Child, ...]:
     settings = context.settings
     return tuple(
         Child(manifest=manifest)
@@ -64,7 +70,7 @@ def _children(pool: ServingPool, context: Context) -> tuple[Child, ...]:
             agent_role_binding(pool, settings),
             pool_service(pool),
             pool_disruption_budget(pool),
-            pool_statefulset(pool, settings),
+            pool_statefulset(pool, settings, replicas=replicas),
         )
     )
 

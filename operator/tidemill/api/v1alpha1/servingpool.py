@@ -57,7 +57,10 @@ class ServingPoolSpec(Document):
 
 
 class ServingPoolStatus(Status):
-    """How many servers run and what they hold. Condition types: Ready, Reconciling, Stalled."""
+    """How many servers run and what they hold.
+
+    Condition types: Ready, Reconciling, Stalled, ScaledDown (False while servers that are too many still answer).
+    """
 
     replicas: int = 0
     """Server pods that exist."""
