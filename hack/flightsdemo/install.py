@@ -64,7 +64,8 @@ def charts() -> None:
             kubectl.run("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted")
         kubectl.run("apply", "-f", str(EXAMPLES / "namespace.yaml"))
         values = yaml.safe_load(_hack("images", "digests"))
-        _helm("tidemill-crds", "charts/tidemill-crds", {})
+        # the CRDs outlive their releases and may have come by kubectl: whoever brought them, the demo goes on with its own
+        _helm("tidemill-crds", "charts/tidemill-crds", {}, "--take-ownership")
         stand = {
             "images": _only(values, "operator", "store", "prometheus"),
             "namespaces": [NAMESPACE],
@@ -84,7 +85,7 @@ def _only(values: dict[str, dict[str, object]], *names: str) -> dict[str, object
     return {name: values["images"][name] for name in names}
 
 
-def _helm(release: str, chart: str, values: dict[str, object]) -> None:
+def _helm(release: str, chart: str, values: dict[str, object], *more: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()
@@ -100,6 +101,7 @@ def _helm(release: str, chart: str, values: dict[str, object]) -> None:
             "--wait",
             "--timeout",
             "3m",
+            *more,
         ]
         done = subprocess.run(["helm", *args], capture_output=True, text=True)
     if done.returncode:
