@@ -203,9 +203,11 @@ def result_of(job: Raw) -> Any:
             export = ExportReport(
                 name=task.export.name,
                 format="OpenVINO",
+                size_bytes_before=1000,
                 size_bytes=900,
                 max_abs_error=0.5,
                 rows_compared=10,
+                latency_ms_before=2.0,
                 latency_ms=1.0,
                 accepted=False,
                 reason="maxAbsError 0.001 was exceeded: 0.5",

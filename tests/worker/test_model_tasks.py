@@ -132,6 +132,23 @@ def test_a_model_without_matrices_has_no_variant(lab: Lab, studio: Studio) -> No
     assert "nothing to quantize" in report.reason
 
 
+def test_weights_beside_a_model_that_cannot_be_quantized_are_kept(lab: Lab, studio: Studio) -> None:
+    model = onnx.load_from_string(linear(["night", "distance"]))
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(weights), "w"))
+    output = lab.environment.work_dir / "output"
+    output.mkdir(exist_ok=True)
+    onnx.save(model, output / "model.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    mine = publish_raw(lab, (output / "model.onnx").read_bytes())
+    document = optimise(studio, mine, "variants/f", root=f"{lab.root}/variants/f")
+    del document["dataset"]
+    result = lab.run(document)
+    assert not result.report.accepted
+    assert "nothing to quantize" in result.report.reason
+    assert result.report.size_bytes_before == result.report.size_bytes_after > len((output / "model.onnx").read_bytes())
+    assert lab.run({"type": "VerifyModel", "artifact": result.artifact.model_dump()}).inputs == 2
+
+
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_openvino_export_agrees_and_explains_itself(studio: Studio, kind: str, tmp_path: Path) -> None:
     model = getattr(studio, kind)
@@ -145,6 +162,11 @@ def test_openvino_export_agrees_and_explains_itself(studio: Studio, kind: str, t
     assert result.report.accepted
     assert result.report.max_abs_error < 1e-3
     assert result.report.rows_compared == 512
+    graph = onnx.load_from_string(studio.lab.get(f"{model.artifact.uri}/model.onnx"))
+    assert result.report.size_bytes_before == graph.ByteSize() == model.size_bytes
+    assert result.report.latency_ms_before > 0
+    assert result.report.latency_ms > 0
+    assert result.report.latency_ms_before != result.report.latency_ms
     folder = result.artifact.uri
     for name in ("model.xml", "model.bin", "preprocessing.json", "signature.json", "baseline.json"):
         (tmp_path / name).write_bytes(studio.lab.get(f"{folder}/{name}"))

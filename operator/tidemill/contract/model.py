@@ -114,18 +114,22 @@ class VariantReport(Document):
 
 
 class ExportReport(Document):
-    """An exported model, compared with ONNX Runtime on the calibration rows."""
+    """An exported model, compared with the original in ONNX Runtime on the calibration rows and one thread."""
 
     name: str
     """Name of the export."""
     format: Literal["OpenVINO"]
     """Its format."""
+    size_bytes_before: int | None = None
+    """Bytes of the original: its graph and its weights."""
     size_bytes: int
     """Bytes of all its files."""
     max_abs_error: float = Field(ge=0)
     """Greatest absolute difference of any output."""
     rows_compared: int
     """Rows on which both were run."""
+    latency_ms_before: float | None = None
+    """The original's, as latencyMs."""
     latency_ms: float
     """Median of one-row inferences, milliseconds."""
     accepted: bool

@@ -21,6 +21,7 @@ from tidemill_worker.model import quantize, tables
 from tidemill_worker.model.evaluation import class_outputs, evaluate, prediction_of
 from tidemill_worker.model.latency import medians
 from tidemill_worker.model.predictor import Predictor
+from tidemill_worker.model.weights import external_files, size_bytes
 from tidemill_worker.recorded import ArtifactResult, recorded
 
 
@@ -37,13 +38,14 @@ def _optimise(task: OptimiseModel, context: Context) -> VariantResult:
     rows = _calibration(artifact, task.optimisation.calibration_rows)
     context.tracker.phase("Quantizing", 0.3)
     place = context.folder("variant")
-    for entry in artifact.manifest.files:
-        if entry.path not in (MODEL_FILE, REPORT_FILE) and not entry.path.endswith(".data"):
-            shutil.copyfile(source / entry.path, place / entry.path)
     quantized = _closest(original, source / MODEL_FILE, rows, context.folder("candidates"))
-    if quantized is None:
-        shutil.copyfile(source / MODEL_FILE, place / MODEL_FILE)
-    else:
+    # A quantized model holds its weights in itself; one that is only copied needs its weights beside it.
+    replaced = {MODEL_FILE, *external_files(source / MODEL_FILE)} if quantized is not None else set()
+    for entry in artifact.manifest.files:
+        if entry.path not in {REPORT_FILE, *replaced}:
+            (place / entry.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / entry.path, place / entry.path)
+    if quantized is not None:
         shutil.copyfile(quantized, place / MODEL_FILE)
     context.tracker.phase("Measuring", 0.7)
     variant = Predictor(place / MODEL_FILE, original.signature)
@@ -56,8 +58,8 @@ def _optimise(task: OptimiseModel, context: Context) -> VariantResult:
         reason = "nothing to quantize: the model has no Conv, Gemm or MatMul of a worthwhile size"
     report = VariantReport(
         name=task.optimisation.name,
-        size_bytes_before=_size(source),
-        size_bytes_after=(place / MODEL_FILE).stat().st_size,
+        size_bytes_before=size_bytes(source / MODEL_FILE),
+        size_bytes_after=size_bytes(place / MODEL_FILE),
         metric=metric,
         metric_before=before,
         metric_after=after,
@@ -71,10 +73,6 @@ def _optimise(task: OptimiseModel, context: Context) -> VariantResult:
     (place / REPORT_FILE).write_text(report.to_json())
     ref = publish(context, task, kind="variant", folder=place, root=task.root)
     return VariantResult(artifact=ref, report=report)
-
-
-def _size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.iterdir() if p.name == MODEL_FILE or p.suffix == ".data")
 
 
 def _calibration(artifact: Artifact, number: int) -> pa.Table:
