@@ -12,7 +12,7 @@ from tests.property.fake_cluster import FakeCluster
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.api.v1alpha1.modelversion import ModelVersion
 from tidemill.build.metadata import LABEL_REQUEST
-from tidemill.contract.names import LABEL_TASK
+from tidemill.contract.names import ANNOTATION_RETRY, LABEL_TASK
 from tidemill.reconcile.policies.stage import holder
 
 OURS = ("Dataset", "TrainingRun", "ModelVersion")
@@ -94,7 +94,9 @@ def check_cluster(cluster: FakeCluster) -> None:
     for job in cluster.jobs():
         if not fake_jobs.is_finished(job):
             labels = job["metadata"]["labels"]
-            live[(controller_uid(job), labels[LABEL_TASK], labels[LABEL_REQUEST])] += 1
+            # what was asked for anew is another request; the Job before it goes as soon as it is seen
+            retry = job["metadata"].get("annotations", {}).get(ANNOTATION_RETRY)
+            live[(controller_uid(job), labels[LABEL_TASK], labels[LABEL_REQUEST], retry)] += 1
     assert all(count == 1 for count in live.values()), f"two Jobs do the same work: {live}"
 
 

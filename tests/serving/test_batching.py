@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.serving.clients import Client, InferenceServerException, Protocol
+from tests.serving.tapped import wait_for
 from tests.serving.triton import Triton
 from tests.serving.zoo import model
 
@@ -34,16 +35,23 @@ def at_once(triton: Triton, protocol: Protocol, name: str, requests: list[dict[s
         return list(pool.map(send, requests))
 
 
-def runs(triton: Triton, name: str) -> tuple[int, int, int, int]:
-    """Rows, runs, successes and failures by Triton's statistics."""
-    stats = triton.call("GET", f"v2/models/{name}/stats")["model_stats"][0]
-    outcomes = stats["inference_stats"]
-    return (
-        stats["inference_count"],
-        stats["execution_count"],
-        outcomes["success"]["count"],
-        outcomes["fail"]["count"],
-    )
+def runs(triton: Triton, name: str, *, requests: int) -> tuple[int, int, int, int]:
+    """Rows, runs, successes and failures by Triton's statistics, once it has counted so many requests.
+
+    A request is counted after its answer was sent.
+    """
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def complete() -> bool:
+        nonlocal counted
+        stats = triton.call("GET", f"v2/models/{name}/stats")["model_stats"][0]
+        outcomes = stats["inference_stats"]
+        success, failed = outcomes["success"]["count"], outcomes["fail"]["count"]
+        counted = (stats["inference_count"], stats["execution_count"], success, failed)
+        return success + failed >= requests
+
+    wait_for(f"{requests} requests of {name} are counted", complete)
+    return counted
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -66,7 +74,7 @@ def test_joined_requests_get_their_own_rows(triton: Triton, protocol: Protocol) 
     for request, answer in zip(requests, answers, strict=True):
         np.testing.assert_array_equal(answer["y"], np.concatenate([request["x"], request["x"]], axis=1))
         np.testing.assert_array_equal(answer["t"], request["s"] + request["s"])
-    rows, executions, success, failed = runs(triton, name)
+    rows, executions, success, failed = runs(triton, name, requests=12)
     assert (rows, success, failed) == (24, 12, 0)
     assert executions < 12
 
@@ -82,7 +90,7 @@ def test_a_bad_request_does_not_fail_its_batch(triton: Triton) -> None:
             assert "model 'one-bad' version 1" in str(answer)
         else:
             np.testing.assert_array_equal(answer["y"], [[10.0 * index]])
-    assert runs(triton, "one-bad")[2:] == (6, 2)
+    assert runs(triton, "one-bad", requests=8)[2:] == (6, 2)
 
 
 def test_requests_of_different_shapes_run_side_by_side(triton: Triton) -> None:
