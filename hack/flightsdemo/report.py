@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 
 from flightsdemo.months import Month
 
-
 NOTE = (
     "\nMean absolute error in minutes, of all three on the very same requests. The loop learns from the first months and all"
     "\nlabelled requests, and asks its gate; blind retraining learns from the last three months, and asks nobody."
