@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tests.agent.conftest import Api
 from tests.agent.models import expected, onnx_model
 from tests.agent.placing import eventually
@@ -130,6 +131,7 @@ def test_an_agent_without_its_settings_says_which(pod: Pod) -> None:
     pod.start_agent()
 
 
+@pytest.mark.slow
 def test_an_expired_watch_is_listed_again(
     make_pod: Callable[..., Pod], double: Api, artifacts: Callable[..., Any]
 ) -> None:

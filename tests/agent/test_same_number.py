@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tests.agent.conftest import Api
 from tests.agent.models import onnx_model
 from tests.agent.placing import eventually
 from tests.agent.pod import Pod
 
 
+@pytest.mark.slow
 def test_two_artifacts_of_one_number_are_counted_apart(
     make_pod: Callable[..., Pod], double: Api, artifacts: Callable[..., Any]
 ) -> None:

@@ -80,6 +80,7 @@ def test_the_story_is_long_enough_to_be_interrupted() -> None:
     assert {k.kind for k in UNDISTURBED.api.objects} >= {"Dataset", "TrainingRun", "ModelVersion", "Job"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
 def test_killed_after_every_effect(stale: bool) -> None:
     wanted = essence(UNDISTURBED)

@@ -115,6 +115,7 @@ def test_every_request_of_a_joined_batch_is_sampled_for_itself(tapped: Start) ->
         assert record.outputs["y"].tolist() == [[float(record.request_id)] * 3]
 
 
+@pytest.mark.slow
 def test_the_rate_is_honoured_for_each_model(tapped: Start) -> None:
     server = tapped(default=0.0)
     rates = {"tenth": 0.1, "half": 0.5, "all": 1.0}

@@ -132,6 +132,7 @@ def _wait_for_epoch(lab: Lab, run: str, epoch: int, process: subprocess.Popen[by
 LONG = {"epochs": 40, "dropout": 0.2, "patience": 30, "batchSize": 64}
 
 
+@pytest.mark.slow
 def test_killed_at_random_epochs_it_ends_as_if_nothing_had_happened(lab: Lab) -> None:
     data = dataset(lab, 2000)
     smooth = lab.run(train(lab, data, run="smooth", trainer=LONG))

@@ -112,6 +112,7 @@ def prometheus_port(tmp_path: Path) -> Iterator[tuple[int, int]]:
             process.wait(timeout=20)
 
 
+@pytest.mark.slow
 def test_a_real_prometheus_agrees_with_numpy(prometheus_port: tuple[int, int]) -> None:
     port, exporter_port = prometheus_port
     exporter = Exporter()
