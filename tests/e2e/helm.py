@@ -15,7 +15,7 @@ MONITORING = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonit
 
 def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """A helm command; its status is the caller's to judge."""
-    return run("helm", *arguments, stdin=stdin, timeout=240)
+    return run("helm", *arguments, stdin=stdin, timeout=360)
 
 
 def must(*arguments: str, stdin: str | None = None) -> str:

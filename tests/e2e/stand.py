@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 from tests.e2e.apiserver import eventually, kubectl, run
 from tests.e2e.cluster import Cluster
-from tests.e2e.helm import must
+from tests.e2e.helm import helm, must
 
 SYSTEM, SPACE = "tidemill-e2e-system", "tidemill-e2e"
 BUCKET, RAW, SECRET = "tidemill", "raw", "tidemill-store"
@@ -152,8 +152,19 @@ class Stand:
 
     def upgrade(self, *arguments: str) -> None:
         """helm upgrade of Tidemill with the values that it has, and some more."""
-        wait = ("--reuse-values", "--wait", "--timeout", "3m")
-        must("upgrade", "tidemill-e2e", "charts/tidemill", "-n", SYSTEM, *wait, *arguments)
+        wait = ("--reuse-values", "--wait", "--timeout", "5m")
+        done = helm("upgrade", "tidemill-e2e", "charts/tidemill", "-n", SYSTEM, *wait, *arguments)
+        assert done.returncode == 0, f"helm upgrade {arguments}: {done.stderr}\n{state_of_system()}"
+
+
+def state_of_system() -> str:
+    """What the operator's namespace looks like, for the message of a failed test."""
+    asked = (
+        ("get", "pods,replicasets", "-o", "wide"),
+        ("get", "events", "--sort-by=.lastTimestamp"),
+        ("logs", "-l", OPERATOR, "--tail=40", "--prefix"),
+    )
+    return "\n".join(run("kubectl", *words, "-n", SYSTEM).stdout for words in asked)
 
 
 def _operators() -> list[str]:
