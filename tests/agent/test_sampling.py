@@ -199,7 +199,8 @@ def test_rows_beyond_the_memory_budget_are_given_up_and_counted(
     try:
         for number in range(4):
             send(pod, "full", [(1.0, 1, "AA")] * 30)
-            eventually("all are counted", lambda: counted(pod, "full") == 30 * (number + 1))  # noqa: B023
+            wanted = 30 * (number + 1)
+            eventually("all are counted", lambda wanted=wanted: counted(pod, "full") == wanted)
 
         def given_up() -> float:
             return sum(pod.samples("tidemill_agent_log_rows_given_up_total").values())

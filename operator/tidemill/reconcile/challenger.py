@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tidemill.api.base import Resource
 from tidemill.api.v1alpha1.dataset import Dataset, DatasetStatus
@@ -18,7 +18,7 @@ from tidemill.reconcile.plan import Child, Manifest
 from tidemill.reconcile.podstate import containers
 from tidemill.reconcile.retry import cause_of
 
-ResourceT = TypeVar("ResourceT", bound=Resource)  # type: ignore[type-arg]
+ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 
 
 def preparing(scene: Scene) -> Step:
