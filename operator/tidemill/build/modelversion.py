@@ -1,17 +1,18 @@
-"""The ModelVersion that a finished TrainingRun leaves: numbered within its model, with its lineage."""
+"""The ModelVersion that a finished TrainingRun leaves: numbered within its model, with its lineage; and its own Jobs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.modelversion import Artifact, ModelVersionSpec, Origin
+from tidemill.api.v1alpha1.modelversion import Artifact, ModelVersion, ModelVersionSpec, Origin
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunSpec
+from tidemill.build.job import task_job
 from tidemill.build.metadata import metadata, owner_labels
 from tidemill.build.settings import BuildSettings
 from tidemill.build.trainer import trainer_image
 from tidemill.contract.canonical import digest
 from tidemill.contract.names import API_VERSION, LABEL_MODEL, child_name
-from tidemill.contract.tasks import ArtifactRef
+from tidemill.contract.tasks import ArtifactRef, BaseTask
 
 Manifest = dict[str, Any]
 
@@ -61,3 +62,22 @@ def model_version(
         ),
         "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
+
+
+def version_job(
+    version: ModelVersion, task: BaseTask, *, what: str, retry: str | None, settings: BuildSettings
+) -> Manifest:
+    """The Job of one of a version's tasks: verification, a variant, an export."""
+    spec = version.spec
+    return task_job(
+        owner=version.ref,
+        what=what,
+        task=task,
+        image=settings.images.worker,
+        resources=spec.resources,
+        options=spec.job,
+        settings=settings,
+        placement=spec.placement,
+        labels={LABEL_MODEL: spec.model},
+        retry=retry,
+    )

@@ -13,9 +13,9 @@ from typing import Any
 
 from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.modelversion import ModelVersion, ModelVersionStatus
-from tidemill.build.job import shape_of, task_job
+from tidemill.build.job import shape_of
+from tidemill.build.modelversion import version_job
 from tidemill.contract.canonical import short
-from tidemill.contract.names import LABEL_MODEL
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import VerifyResult
 from tidemill.contract.tasks import ArtifactRef, VerifyModel
@@ -112,18 +112,7 @@ def _verify(
         conditions.set(VERIFIED, False, Reason.NOT_VERIFIED, verified.message if verified else "")
         return _Verification(status=status)
     task = VerifyModel(owner=version.ref, artifact=artifact)
-    job = task_job(
-        owner=version.ref,
-        what="verify",
-        task=task,
-        image=context.settings.images.worker,
-        resources=spec.resources,
-        options=spec.job,
-        settings=context.settings,
-        placement=spec.placement,
-        labels={LABEL_MODEL: spec.model},
-        retry=status.retried,
-    )
+    job = version_job(version, task, what="verify", retry=status.retried, settings=context.settings)
     found = find_job(task, jobs, retry=status.retried).job
     if found is None:
         name = job["metadata"]["name"]

@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.modelversion import ExportStatus, ModelVersion, VariantStatus
-from tidemill.build.job import request_of, shape_of, task_job
+from tidemill.build.job import request_of, shape_of
+from tidemill.build.modelversion import version_job
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.layout import variant_root
-from tidemill.contract.names import LABEL_MODEL
 from tidemill.contract.optimisation import Export, Optimisation
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import ExportResult, VariantResult
@@ -128,23 +128,12 @@ def set_variants_ready(
 
 def _advance(view: View, old: ItemT, task: OptimiseModel | ExportModel, what: str) -> Step[ItemT]:
     """Take one variant or export a step further."""
-    spec, context, retry = view.version.spec, view.context, view.version.status.retried
+    context, retry = view.context, view.version.status.retried
     asked = request_of(task)
     tried = _attempt(view.version, asked)
     if old.state in ENDED and old.request == (tried if old.state == "Failed" else asked):
         return Step(item=old)
-    job = task_job(
-        owner=task.owner,
-        what=what,
-        task=task,
-        image=context.settings.images.worker,
-        resources=spec.resources,
-        options=spec.job,
-        settings=context.settings,
-        placement=spec.placement,
-        labels={LABEL_MODEL: spec.model},
-        retry=retry,
-    )
+    job = version_job(view.version, task, what=what, retry=retry, settings=context.settings)
     found = find_job(task, view.jobs, retry=retry).job
     if found is None:
         return Step(item=_pending(old), job=job["metadata"]["name"], children=(Child(manifest=job, mode="create"),))
