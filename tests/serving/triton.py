@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CRATE = ROOT / "images" / "serving" / "backend"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+INDEX_TRIES = 5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -230,7 +231,17 @@ class Triton:
             time.sleep(0.01)
 
     def index(self) -> list[dict[str, Any]]:
-        """The repository's index."""
+        """The repository's index.
+
+        Triton lists the folder and then looks at each entry: one that is removed in between fails the whole call, so it is
+        asked again.
+        """
+        for _ in range(INDEX_TRIES - 1):
+            try:
+                return list(self.call("POST", "v2/repository/index", {}))
+            except TritonError as error:
+                if "failed to stat file" not in str(error):
+                    raise
         return list(self.call("POST", "v2/repository/index", {}))
 
     def alive(self) -> bool:
