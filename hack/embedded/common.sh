@@ -34,6 +34,7 @@ programs_folder() { cat "$dir/programs" 2> /dev/null || bin_folder; } # the runn
 # Each program that is called, and the Debian package that has it.
 programs="cni:containernetworking-plugins containerd:containerd ctr:containerd runc:runc iptables:iptables nft:nftables conntrack:conntrack ip:iproute2
   curl:curl openssl:openssl nsenter:util-linux unshare:util-linux mount:mount"
+control_plane_programs="ip:iproute2 curl:curl openssl:openssl nsenter:util-linux unshare:util-linux mount:mount"
 build_programs="gcc:gcc gcc:libc6-dev python3:python3"
 
 require() { # program:package…  -- installs what is missing if asked to, else says how
@@ -72,6 +73,12 @@ alive() { # prints the pid of the node's outer process if it is still the one th
 }
 
 node_init() { tr -d ' ' < "/proc/$1/task/$1/children"; } # pid of the node's process 1, seen from here
+
+has_node() { [ ! -f "$state/no-node" ]; } # or it is a control plane alone
+components() { # the programs that the cluster is made of
+  echo etcd kube-apiserver kube-controller-manager
+  if has_node; then echo containerd kube-scheduler kubelet kube-proxy coredns; fi
+}
 
 network() { # sets id, host and node from the number that `up` chose
   local n

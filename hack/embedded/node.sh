@@ -55,17 +55,15 @@ api_server() {
     ${APISERVER_ARGS:-}
 }
 
-controllers() {
-  local c args
-  for c in kube-controller-manager kube-scheduler; do
-    args="--kubeconfig=pki/$c.conf --authentication-kubeconfig=pki/$c.conf --authorization-kubeconfig=pki/$c.conf"
-    args+=" --leader-elect=false --bind-address=127.0.0.1 --kube-api-qps=500 --kube-api-burst=1000"
-    [ $c = kube-scheduler ] || args+=" --use-service-account-credentials --service-account-private-key-file=pki/sa.key
-      --root-ca-file=pki/ca.crt --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key
-      --allocate-node-cidrs --cluster-cidr=10.244.0.0/16 --service-cluster-ip-range=10.96.0.0/16 ${KCM_ARGS:-}"
-    # shellcheck disable=SC2086
-    run $c kube $c $args
-  done
+controller() { # kube-controller-manager or kube-scheduler
+  local c=$1 args
+  args="--kubeconfig=pki/$c.conf --authentication-kubeconfig=pki/$c.conf --authorization-kubeconfig=pki/$c.conf"
+  args+=" --leader-elect=false --bind-address=127.0.0.1 --kube-api-qps=500 --kube-api-burst=1000"
+  [ "$c" = kube-scheduler ] || args+=" --use-service-account-credentials --service-account-private-key-file=pki/sa.key
+    --root-ca-file=pki/ca.crt --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key
+    --allocate-node-cidrs --cluster-cidr=10.244.0.0/16 --service-cluster-ip-range=10.96.0.0/16 ${KCM_ARGS:-}"
+  # shellcheck disable=SC2086
+  run "$c" kube "$c" $args
 }
 
 tidy_store() { # containerd's store outlives `down`: what the last cluster's Pods left in it goes, the images stay
@@ -78,15 +76,30 @@ tidy_store() { # containerd's store outlives `down`: what the last cluster's Pod
   rm -rf "$store/io.containerd.grpc.v1.cri" "$sock"
 }
 
-mounts
+start() { # program
+  case $1 in
+    etcd) run etcd kube etcd "$state/etcd" ;;
+    kube-apiserver) api_server ;;
+    kube-controller-manager | kube-scheduler) controller "$1" ;;
+    containerd) run containerd containerd -c containerd.toml ;;
+    kubelet) run kubelet kube kubelet --config=kubelet.yaml --kubeconfig=pki/kubelet.conf --hostname-override=node --node-ip="$node" ;;
+    kube-proxy) run kube-proxy kube kube-proxy --config=kube-proxy.yaml ;;
+    coredns) run coredns coredns -conf Corefile ;;
+  esac
+}
+
+mkfifo control
+exec 3<> control
+if has_node; then mounts; fi
 links
-run etcd kube etcd "$state/etcd"
-api_server
-tidy_store > "$logs/tidy-store.log" 2>&1
-run containerd containerd -c containerd.toml
-until curl -sf --cacert pki/ca.crt "https://$node:6443/readyz" > /dev/null; do sleep .1; done
-controllers
-run kubelet kube kubelet --config=kubelet.yaml --kubeconfig=pki/kubelet.conf --hostname-override=node --node-ip="$node"
-run kube-proxy kube kube-proxy --config=kube-proxy.yaml
-run coredns coredns -conf Corefile
-while :; do wait -n || sleep 1; done
+start etcd
+start kube-apiserver
+if has_node; then
+  tidy_store > "$logs/tidy-store.log" 2>&1
+  start containerd
+fi
+until curl -sf --cacert pki/ca.crt "https://$node:6443/readyz" > /dev/null; do sleep .05; done
+for program in $(components); do
+  case $program in etcd | kube-apiserver | containerd) ;; *) start "$program" ;; esac
+done
+while read -r program <&3; do start "$program"; done # what `hack/cluster start` asks for

@@ -2,32 +2,38 @@
 # Starts the embedded cluster: state and certificates, the node's namespaces, its link to the host, then waits for each part.
 
 up() {
-  local pid
-  if pid=$(alive); then network; say "already up (pid $pid)"; return; fi
+  local pid nodes=${TIDEMILL_NODE:-one}
+  case $nodes in one | none) ;; *) die "TIDEMILL_NODE=$nodes: it can be none, for a control plane without a node, or one" ;; esac
+  if pid=$(alive); then
+    [ "$nodes" = none ] || has_node || die "cluster $name is up without a node (TIDEMILL_NODE=none): end it by 'hack/cluster down' first"
+    network; say "already up (pid $pid)"; return
+  fi
   [ "$(id -u)" = 0 ] || die "the embedded cluster needs root (or set TIDEMILL_KUBECONFIG to a cluster of yours)"
   [ ${#dir} -lt 85 ] || die "$dir is too long a path for the sockets in it: set TIDEMILL_CACHE to a shorter one"
   mkdir -p "$cache"
   # shellcheck disable=SC2086
-  require $programs
-  bin=$(build)
+  if [ "$nodes" = none ]; then require $control_plane_programs; bin=$(build kube); else require $programs; bin=$(build); fi
   export bin install name PATH=$bin:$PATH TIDEMILL_CACHE=$cache TIDEMILL_CLUSTER=$name
   down
   rm -rf "$logs"
-  mkdir -p "$logs" "$state" "$store"
+  mkdir -p "$logs" "$state"
+  if [ "$nodes" = none ]; then touch "$state/no-node"; fi
   choose_network
   echo "$bin" > "$dir/programs"
   cd "$state" || die "cannot enter $state"
   pki 2> "$logs/openssl.log"
   configs
-  cgroups
+  if has_node; then mkdir -p "$store"; cgroups; fi
   step "starting the node ($host -> $node)"
   start_node
   export KUBECONFIG=$dir/kubeconfig
   wait_for 90 "the API server" curl -sf --cacert "$state/pki/ca.crt" "https://$node:6443/readyz"
-  wait_for 30 "the addons" kubectl apply -f "$state/addons.yaml"
-  wait_for 90 "the node" bash -c "kubectl get node node | grep -qw Ready"
+  if has_node; then
+    wait_for 30 "the addons" kubectl apply -f "$state/addons.yaml"
+    wait_for 90 "the node" bash -c "kubectl get node node | grep -qw Ready"
+    wait_for 30 "DNS" nsenter -t "$(node_init "$(alive)")" -n curl -sf http://127.0.0.1:8181/ready
+  fi
   wait_for 30 "the default service account" kubectl get serviceaccount default
-  wait_for 30 "DNS" nsenter -t "$(node_init "$(alive)")" -n curl -sf http://127.0.0.1:8181/ready
   step "cluster $name is up: Kubernetes $kubernetes"
 }
 

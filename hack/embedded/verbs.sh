@@ -1,8 +1,11 @@
 # shellcheck shell=bash
-# The other verbs of the embedded cluster: load, sigkill, down, status.
+# The other verbs of the embedded cluster: load, sigkill, stop, start, down, status.
+
+must_be_up() { alive > /dev/null || die "not up: run 'hack/cluster up' first"; }
+must_have_node() { must_be_up; has_node || die "cluster $name is a control plane without a node (TIDEMILL_NODE=none): it runs no containers"; }
 
 load() { # IMAGE.tar…  or the names of images that `hack/images` built (none: all of them)
-  alive > /dev/null || die "not up: run 'hack/cluster up' first"
+  must_have_node
   local argument names=()
   for argument; do
     if [ -f "$argument" ]; then
@@ -59,8 +62,42 @@ down() { # ends the node: its processes, mounts and links are in its namespaces 
 
 sigkill() { # container's id, as its pod's status has it  -- like the kernel's out-of-memory killer: no warning, no farewell
   [ $# = 1 ] || die "sigkill takes one container's id"
-  alive > /dev/null || die "not up: run 'hack/cluster up' first"
+  must_have_node
   ctr -a "$sock" -n k8s.io tasks kill --signal SIGKILL "${1#containerd://}"
+}
+
+stop() { # PROGRAM…  -- ends programs of the cluster, as a machine that loses them would see it
+  local program pid began; must_be_up
+  for program; do
+    must_be_component "$program"
+    pid=$(program_pid "$program") || continue
+    began=$(started "$pid")
+    kill "$pid" 2> /dev/null || true
+    for _ in {1..60}; do [ "$(started "$pid")" = "$began" ] || break; sleep .05; done
+    kill -9 "$pid" 2> /dev/null || true # an API server waits a minute for its watchers to go
+    while [ "$(started "$pid")" = "$began" ]; do sleep .05; done
+    step "stopped $program"
+  done
+}
+
+start() { # PROGRAM…  -- starts them again, and waits until they serve
+  local program inside; must_be_up; network
+  inside=(nsenter -t "$(node_init "$(alive)")" -n)
+  for program; do
+    must_be_component "$program"
+    if program_pid "$program" > /dev/null; then continue; fi
+    echo "$program" > "$state/control"
+    case $program in
+      etcd) wait_for 30 etcd "${inside[@]}" curl -sf http://127.0.0.1:2379/health ;;
+      kube-apiserver) wait_for 60 "the API server" curl -sf --cacert "$state/pki/ca.crt" "https://$node:6443/readyz" ;;
+      kube-controller-manager) wait_for 30 "the controllers" "${inside[@]}" curl -sfk https://127.0.0.1:10257/healthz ;;
+      *) wait_for 30 "$program" program_pid "$program" ;;
+    esac
+  done
+}
+
+must_be_component() { # program
+  components | tr ' ' '\n' | grep -qxF -- "$1" || die "$1 is none of cluster $name's programs: $(components | xargs)"
 }
 
 status() {
@@ -73,22 +110,28 @@ status() {
   echo "cluster $name: up, embedded Kubernetes $kubernetes, pid $pid, since $(ps -o lstart= -p "$pid")"
   echo "kubeconfig: $dir/kubeconfig"
   echo "API server: https://$node:6443   logs: $logs"
-  local init program; init=$(node_init "$pid")
-  for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy containerd coredns; do
-    printf '  %-24s %s\n' "$program" "$(program_state "$init" "$program")"
-  done
-  echo "images:"
-  ctr -a "$sock" -n k8s.io images ls -q | grep '^localhost/' | sed 's/^/  /'
+  local program
+  for program in $(components); do printf '  %-24s %s\n' "$program" "$(program_state "$program")"; done
+  if has_node; then
+    echo "images:"
+    ctr -a "$sock" -n k8s.io images ls -q | grep '^localhost/' | sed 's/^/  /'
+  else
+    echo "no node: a control plane alone (TIDEMILL_NODE=none)"
+  fi
 }
 
-program_state() { # the node's process 1, program
+program_state() { # program
   local pid
-  local children; read -r -a children < "/proc/$1/task/$1/children" || true
+  if pid=$(program_pid "$1"); then echo "running, $(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status") MiB"
+  else echo "NOT RUNNING (see $logs/$1.log)"
+  fi
+}
+
+program_pid() { # program  -- prints the pid of the node's child that is this program
+  local init pid children; init=$(node_init "$(alive)")
+  read -r -a children < "/proc/$init/task/$init/children" || true
   for pid in "${children[@]}"; do
-    if tr '\0' ' ' < "/proc/$pid/cmdline" | grep -qE "^([^ ]*/)?(kube )?$2( |$)"; then
-      echo "running, $(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status") MiB"
-      return
-    fi
+    if tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null | grep -qE "^([^ ]*/)?(kube )?$1( |$)"; then echo "$pid"; return; fi
   done
-  echo "NOT RUNNING (see $logs/$2.log)"
+  return 1
 }

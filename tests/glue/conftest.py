@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,24 +23,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def glue_cluster() -> Iterator[Cluster]:
-    """A cluster of its own (or TIDEMILL_KUBECONFIG's), with the CRDs."""
-    before = os.environ.get("TIDEMILL_CLUSTER")
-    os.environ["TIDEMILL_CLUSTER"] = CLUSTER
-    try:
+    """A control plane of its own (or TIDEMILL_KUBECONFIG's), with the CRDs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEMILL_CLUSTER", CLUSTER)
+        patch.setenv("TIDEMILL_NODE", "none")  # nothing here needs a Pod to run
         found, started_here = connect()
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in found.environment.items():
-                patch.setenv(name, value)
-            kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-            kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
-        yield found
-        if started_here:
-            found.down()
-    finally:
-        if before is None:
-            del os.environ["TIDEMILL_CLUSTER"]
-        else:
-            os.environ["TIDEMILL_CLUSTER"] = before
+        try:
+            with pytest.MonkeyPatch.context() as on_it:
+                for name, value in found.environment.items():
+                    on_it.setenv(name, value)
+                kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+                kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+            yield found
+        finally:
+            if started_here:
+                found.down()
 
 
 @pytest.fixture(autouse=True)
