@@ -56,7 +56,7 @@ def _rows(node: dict[str, Any], root: dict[str, Any], values: Any, path: str) ->
 
 def _type(node: dict[str, Any], root: dict[str, Any]) -> str:
     if "enum" in node:
-        return " \\| ".join(f"`{v}`" for v in node["enum"])
+        return " \\| ".join(f"`{v if isinstance(v, str) else json.dumps(v)}`" for v in node["enum"])
     if node["type"] == "array":
         item = node["items"]
         named = "NetworkPolicyPeer" if "$ref" in item else _type(item, root)

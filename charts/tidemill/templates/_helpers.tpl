@@ -35,6 +35,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- define "tidemill.flowSubjects" -}}
+- kind: ServiceAccount
+  serviceAccount:
+    name: {{ include "tidemill.serviceAccountName" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
+
 {{- /* An image's full name: by digest, else by tag, else by the chart's version; empty without a repository. */ -}}
 {{- define "tidemill.image" -}}
 {{- $image := .image }}
@@ -79,6 +86,8 @@ prometheus:
   {{- with .Values.prometheus.caSecret }}
   caFile: {{ ternary (printf "/etc/tidemill/prometheus-ca/%s" .key) "" (ne .name "") | quote }}
   {{- end }}
+client:
+  {{- toYaml .Values.client | nindent 2 }}
 progress:
   interval: {{ .Values.progressSeconds }}
 lease:

@@ -16,6 +16,7 @@ from yarl import URL
 
 from tidemill.kube.config import Connection
 from tidemill.kube.errors import ApiError, ConnectionFailed
+from tidemill.kube.ratelimit import RateLimiter
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -54,6 +55,7 @@ class Client:
         backoff: float = 0.2,
         hook: Hook | None = None,
         guard: Guard | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self.connection = connection
         self._timeout = timeout
@@ -61,6 +63,7 @@ class Client:
         self._backoff = backoff
         self._hook = hook
         self._guard = guard
+        self._limiter = limiter
         self._connections = connections
         # In a cluster the network is quicker than gzip on a small CPU share: ask for plain answers.
         self._headers = {"Accept": JSON, "Accept-Encoding": "identity", "User-Agent": user_agent}
@@ -100,6 +103,8 @@ class Client:
         data = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         total = attempts or self._attempts
         for attempt in range(1, total + 1):
+            if self._limiter is not None:
+                await self._limiter.wait()  # before the guard is asked: the lease may be lost meanwhile
             allowed = timeout or self._timeout
             if verb not in _READS and self._guard is not None and (most := self._guard()) is not None:
                 allowed = min(allowed, most)

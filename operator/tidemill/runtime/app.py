@@ -18,6 +18,7 @@ from tidemill.contract.results import Progress
 from tidemill.kube.client import Client
 from tidemill.kube.config import Connection
 from tidemill.kube.events import EventRecorder
+from tidemill.kube.ratelimit import RateLimiter, TokenBucket
 from tidemill.kube.resources import WATCHABLE
 from tidemill.reconcile.observed import DriftReading
 from tidemill.runtime.discovery import require_namespaces, wait_for_kinds
@@ -67,8 +68,15 @@ class App:
             identity=self.identity,
             on_change=self._lead,
         )
+        limit = settings.client
         self._client = Client(
-            connection, connections=max(16, settings.workers), hook=self.metrics.api_call, guard=self.elector.guard
+            connection,
+            connections=max(16, settings.workers),
+            hook=self.metrics.api_call,
+            guard=self.elector.guard,
+            limiter=RateLimiter(TokenBucket(limit.qps, limit.burst), waited=self.metrics.throttle.observe)
+            if limit.qps
+            else None,
         )
         self.seeder: Seeder | None = None
         self._resync: Resync | None = None

@@ -39,6 +39,10 @@ class Metrics:
             "tidemill_api_request_seconds", "Duration of a request to the API server.", ("verb",),
             buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
+        self.throttle = Histogram(
+            "tidemill_client_throttle_seconds", "Waits for the client's own rate limit, of requests that had to wait.",
+            buckets=_BUCKETS, registry=self.registry,
+        )  # fmt: skip
         self.writes = Counter(
             "tidemill_writes_total", "What reconciling wrote.", ("kind", "action"), registry=self.registry
         )

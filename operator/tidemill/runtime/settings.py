@@ -95,6 +95,15 @@ class ProgressSettings(_Section):
     """Questions at a time."""
 
 
+class ClientSettings(_Section):
+    """How much is asked of the API server at most; the lease is not limited."""
+
+    qps: Annotated[float, Field(ge=0, le=100_000)] = 500.0
+    """Requests a second in the long run; 0: no limit."""
+    burst: int = Field(default=1000, ge=1, le=1_000_000)
+    """Requests at once after a quiet time; without meaning when qps is 0."""
+
+
 class LeaseSettings(_Section):
     """Leader election."""
 
@@ -160,6 +169,7 @@ class Settings(_Section):
     store: StoreSettings = StoreSettings()
     prometheus: PrometheusSettings = PrometheusSettings()
     progress: ProgressSettings = ProgressSettings()
+    client: ClientSettings = ClientSettings()
     lease: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
     children: ChildSettings = ChildSettings()

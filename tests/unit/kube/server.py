@@ -9,6 +9,7 @@ from aiohttp import web
 
 from tidemill.kube.client import Client, Guard
 from tidemill.kube.config import Connection, StaticToken
+from tidemill.kube.ratelimit import RateLimiter
 
 Answer = Callable[[web.Request, int], web.StreamResponse | None]
 """Answers the n-th request (from 1); None breaks the connection."""
@@ -16,7 +17,12 @@ Answer = Callable[[web.Request, int], web.StreamResponse | None]
 
 @contextlib.asynccontextmanager
 async def scripted(
-    answer: Answer, *, attempts: int = 4, guard: Guard | None = None, timeout: float = 2.0
+    answer: Answer,
+    *,
+    attempts: int = 4,
+    guard: Guard | None = None,
+    limiter: RateLimiter | None = None,
+    timeout: float = 2.0,
 ) -> AsyncIterator[tuple[Client, list[web.Request]]]:
     """A client of such a server, and the requests that arrived."""
     seen: list[web.Request] = []
@@ -40,7 +46,8 @@ async def scripted(
         server=f"http://127.0.0.1:{runner.addresses[0][1]}", tls=None, token=StaticToken("secret"), namespace="default"
     )
     try:
-        async with Client(connection, attempts=attempts, backoff=0.01, guard=guard, timeout=timeout) as client:
+        client = Client(connection, attempts=attempts, backoff=0.01, guard=guard, limiter=limiter, timeout=timeout)
+        async with client:
             yield client, seen
     finally:
         await runner.cleanup()
