@@ -20,9 +20,9 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ([-+.eE\d]+)$", re.MULTILINE)
 
 
 class Operator:
-    """`tests.glue.tiny` as a process of its own."""
+    """An operator as a process of its own: `tests.glue.tiny`, or another module that takes the operator's flags."""
 
-    def __init__(self, *flags: str, log: Path, kubeconfig: str | None = None) -> None:
+    def __init__(self, *flags: str, log: Path, kubeconfig: str | None = None, module: str = "tests.glue.tiny") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -33,7 +33,7 @@ class Operator:
         command = [
             sys.executable,
             "-m",
-            "tests.glue.tiny",
+            module,
             "--http-port",
             str(self.port),
             "--http-address",
