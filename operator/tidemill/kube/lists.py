@@ -17,6 +17,7 @@ async def pages(
     *,
     namespace: str | None = None,
     selector: str | None = None,
+    fields: str | None = None,
     metadata_only: bool = False,
     limit: int = 500,
 ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
@@ -26,6 +27,8 @@ async def pages(
         query = {"limit": str(limit)}
         if selector:
             query["labelSelector"] = selector
+        if fields:
+            query["fieldSelector"] = fields
         if token:
             query["continue"] = token
         answer = await client.request(

@@ -36,8 +36,10 @@ from tidemill.runtime.progress import ProgressPoller
 from tidemill.runtime.prometheus import Prometheus
 from tidemill.runtime.queue import WorkQueue
 from tidemill.runtime.resync import Resync
+from tidemill.runtime.rivals import Rivals
 from tidemill.runtime.seed import Seeder
 from tidemill.runtime.settings import Settings
+from tidemill.runtime.shards import Shard
 
 STALE_WATCH_SECONDS = 2.5 * WATCH_SECONDS
 STALE_RESYNC_INTERVALS = 4.0
@@ -54,19 +56,22 @@ class App:
         self.metrics = Metrics()
         self.indices = Indices()
         self.queue = WorkQueue()
-        self.intake = Intake(self.indices, self.queue, frozenset(reconcilers))
+        self.shard = shard = Shard(settings.shard.index, settings.shard.count)
+        self.intake = Intake(self.indices, self.queue, frozenset(reconcilers), shard=shard)
         self.stop = asyncio.Event()
         self.identity = identity or f"{os.environ.get('HOSTNAME', 'tidemill')}-{uuid.uuid4().hex[:8]}"
         self._connection = connection
         self._reconcilers = reconcilers
         self._prometheus = Prometheus(settings.prometheus) if settings.prometheus.url else None
         self._lease_client = Client(connection, connections=2, hook=self.metrics.api_call)
+        lease, where = settings.lease, settings.lease.namespace or connection.namespace
         self.elector = Elector(
             self._lease_client,
-            settings.lease,
-            namespace=settings.lease.namespace or connection.namespace,
+            lease.model_copy(update={"name": shard.lease_name(lease.name)}),
+            namespace=where,
             identity=self.identity,
             on_change=self._lead,
+            rivals=Rivals(self._lease_client, lease, namespace=where, shard=shard).held,
         )
         limit = settings.client
         self._client = Client(
@@ -87,6 +92,7 @@ class App:
             registry=self.metrics.registry,
             healthy=self._wrong,
             ready=self._not_ready,
+            name=str(shard),
             address=settings.http_address,
             port=settings.http_port,
         )
@@ -107,11 +113,13 @@ class App:
             self.metrics,
             queue=self.queue,
             indices=self.indices,
+            shard=shard,
             leading=lambda: self.elector.is_leader,
             synced=lambda: self._not_ready() is None,
             watch_age=lambda: self.seeder.age() if self.seeder else 0.0,
             resync_age=lambda: self._resync.age() if self._resync else 0.0,
             first_pass=lambda: self.first_pass or 0.0,
+            lease_transitions=lambda: self.elector.transitions,
         )
 
     # Measurements

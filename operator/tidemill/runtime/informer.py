@@ -153,6 +153,9 @@ class Informer:
     def _register(self, registry: kopf.OperatorRegistry, type_: ResourceType) -> None:
         async def observed(event: Any, **_: Any) -> None:
             raw = event["object"]
+            if not self._intake.shard.admits(raw["metadata"].get("namespace", "")):
+                self._metrics.watch_events.labels(type_.kind, "foreign").inc()
+                return
             news = self._intake.deleted(raw) if event["type"] == "DELETED" else self._intake.observed(raw)
             self._metrics.watch_events.labels(type_.kind, "yes" if news else "no").inc()
 
@@ -180,6 +183,10 @@ class Informer:
             return await handler(request)
         type_, namespace = dimension
         if "watch" in request.url.query:
+            if fields := self._intake.shard.field_selector():
+                request.url = request.url.update_query(
+                    fieldSelector=fields
+                )  # opened anew every few minutes: so it learns
             response = await handler(request)
             if response.status == 200:
                 self._seeder.touch(type_, namespace)

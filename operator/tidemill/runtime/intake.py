@@ -10,6 +10,7 @@ from tidemill.reconcile.plan import Key
 from tidemill.reconcile.triggers import triggered
 from tidemill.runtime.indices import Indices
 from tidemill.runtime.queue import WorkQueue
+from tidemill.runtime.shards import Shard
 
 OWN_WRITE_DELAY = 0.05
 """A resource that has just written is looked at again so much later: the answers of others to the write come with it."""
@@ -18,15 +19,20 @@ OWN_WRITE_DELAY = 0.05
 class Intake:
     """Feeds indices and queue. While inactive (standby, or not synced) it feeds the indices alone."""
 
-    def __init__(self, indices: Indices, queue: WorkQueue, kinds: frozenset[str]) -> None:
+    def __init__(
+        self, indices: Indices, queue: WorkQueue, kinds: frozenset[str], *, shard: Shard | None = None
+    ) -> None:
         self._indices = indices
         self._queue = queue
         self._kinds = kinds
+        self.shard = shard or Shard()
         self.active = False
 
     def observed(self, raw: Mapping[str, Any], *, writer: Key | None = None) -> bool:
         """Take in an object. `writer` is the resource whose reconcile wrote it. True when it was news."""
         meta = raw["metadata"]
+        if not self.shard.admits(meta.get("namespace", "")):
+            return False
         before = self._indices.entry(raw["kind"], meta.get("namespace", ""), meta["name"])
         after = self._indices.upsert(raw)
         if after is None:
@@ -45,6 +51,8 @@ class Intake:
     def deleted(self, raw: Mapping[str, Any], *, writer: Key | None = None) -> bool:
         """Forget an object. True when it was known."""
         meta = raw["metadata"]
+        if not self.shard.admits(meta.get("namespace", "")):
+            return False
         gone = self._indices.remove(raw["kind"], meta.get("namespace", ""), meta["name"], meta["uid"])
         if gone is None:
             return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,17 +29,22 @@ class Elector:
         namespace: str,
         identity: str,
         on_change: Callable[[bool], None],
+        rivals: Callable[[], Awaitable[str | None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`rivals` names a Lease beside which nobody may lead: see rivals.py."""
         self._client = client
         self._settings = settings
         self._namespace = namespace
         self._identity = identity
         self._on_change = on_change
+        self._rivals = rivals
         self._clock = clock
         self._leading = False
         self._renewed = 0.0
         self._lease: dict[str, Any] | None = None
+        self.transitions: int | None = None
+        """How often the Lease has changed hands, as of when this process held it last."""
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = clock()
 
@@ -82,9 +88,12 @@ class Elector:
         if not self._settings.enabled or not self._leading or self._lease is None:
             return
         self._change(False)
-        spec = {"leaseDurationSeconds": 1, "leaseTransitions": self._lease["spec"].get("leaseTransitions", 0)}
+        await self._give_back(self._lease)
+
+    async def _give_back(self, lease: dict[str, Any]) -> None:
+        spec = {"leaseDurationSeconds": 1, "leaseTransitions": lease["spec"].get("leaseTransitions", 0)}
         try:
-            await self._write(spec, self._lease)
+            await self._write(spec, lease)
         except (ApiError, ConnectionFailed) as error:
             _log.info("lease not released: %s", error)
 
@@ -94,21 +103,48 @@ class Elector:
             lease = await leases.read(
                 self._client, self._namespace, self._settings.name, timeout=self._settings.retry_period
             )
-            if lease is None:
-                return self._took(await self._write(self._spec(0, None), None))
+        if lease is not None and self._is_anothers(lease, now):
+            return False
+        if self._rivals is None:
+            return await self._take(lease)
+        if not self.is_leader and await self._rivals():
+            return False
+        if not await self._take(lease):
+            return False
+        if self._leading and self._clock() - self._renewed < self._settings.duration:
+            return True  # renewed before anybody could take this one for gone
+        if not await self._rivals():
+            return True
+        # Both came at once, and both step back: for different times.
+        if self._lease is not None:
+            await self._give_back(self._lease)
+        self._lease = None
+        await asyncio.sleep(random.random() * self._settings.retry_period)
+        return False
+
+    def _is_anothers(self, lease: dict[str, Any], now: float) -> bool:
+        """Whether somebody else holds it and is not silent for too long."""
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         if (seen := (holder, lease["metadata"]["resourceVersion"])) != self._seen:
             self._seen, self._seen_at = seen, now
-        mine = holder == self._identity
-        if holder and not mine and now - self._seen_at < float(spec.get("leaseDurationSeconds") or 0):
-            return False
+        expired = now - self._seen_at >= float(spec.get("leaseDurationSeconds") or 0)
+        return bool(holder) and holder != self._identity and not expired
+
+    async def _take(self, lease: dict[str, Any] | None) -> bool:
+        """Acquire or renew; False when somebody else was quicker."""
+        if lease is None:
+            return self._took(await self._write(self._spec(0, None), None))
+        spec = lease.get("spec") or {}
+        mine = spec.get("holderIdentity") == self._identity
         transitions = int(spec.get("leaseTransitions") or 0) + (0 if mine else 1)
         wanted = self._spec(transitions, spec.get("acquireTime") if mine else None)
         return self._took(await self._write(wanted, lease))
 
     def _took(self, written: dict[str, Any] | None) -> bool:
         self._lease = written
+        if written is not None:
+            self.transitions = int(written["spec"].get("leaseTransitions") or 0)
         return written is not None
 
     async def _write(self, spec: dict[str, Any], previous: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ class Metrics:
             "tidemill_writes_total", "What reconciling wrote.", ("kind", "action"), registry=self.registry
         )
         self.watch_events = Counter(
-            "tidemill_watch_events_total", "Events of the watches by kind and whether they were news.",
+            "tidemill_watch_events_total", "Events of the watches by kind; news: yes, no, or foreign (of another shard).",
             ("kind", "news"), registry=self.registry,
         )  # fmt: skip
         self.resync_fixes = Counter(

@@ -14,10 +14,14 @@ Check = Callable[[], str | None]
 class Probes:
     """A small HTTP server."""
 
-    def __init__(self, *, registry: CollectorRegistry, healthy: Check, ready: Check, address: str, port: int) -> None:
+    def __init__(
+        self, *, registry: CollectorRegistry, healthy: Check, ready: Check, address: str, port: int, name: str = ""
+    ) -> None:
+        """`name` is added to what /readyz answers."""
         self._registry = registry
         self._healthy = healthy
         self._ready = ready
+        self._name = name
         self._address = address
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -45,11 +49,12 @@ class Probes:
         return _answer(self._healthy())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _answer(self._ready())
+        return _answer(self._ready(), self._name)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _answer(wrong: str | None) -> web.Response:
-    return web.Response(text=wrong or "ok", status=503 if wrong else 200)
+def _answer(wrong: str | None, name: str = "") -> web.Response:
+    text = wrong or "ok"
+    return web.Response(text=f"{text}, {name}" if name else text, status=503 if wrong else 200)

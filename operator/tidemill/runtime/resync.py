@@ -94,12 +94,18 @@ class Resync:
         suspects: dict[tuple[str, str], tuple[str, int | None]] = {}
         listed: set[str] = set()
         at = 0
-        chosen = selector(type_.kind)
-        found = pages(self._client, type_, namespace=namespace or None, selector=chosen, metadata_only=True, limit=PAGE)
+        shard = self._intake.shard
+        chosen, fields = selector(type_.kind), shard.field_selector()
+        found = pages(
+            self._client, type_, namespace=namespace or None, selector=chosen, fields=fields, metadata_only=True,
+            limit=PAGE,
+        )  # fmt: skip
         async for items, version in found:
             at = version
             for item in items:
                 meta = item["metadata"]
+                if not shard.admits(meta.get("namespace", "")):
+                    continue
                 listed.add(meta["uid"])
                 key = meta.get("namespace", ""), meta["name"]
                 entry = self._indices.entry(type_.kind, *key)

@@ -74,10 +74,13 @@ class Seeder:
     async def _list(self, type_: ResourceType, namespace: str) -> int:
         listed: set[str] = set()
         version = 0
-        found = pages(self._client, type_, namespace=namespace or None, selector=selector(type_.kind), limit=PAGE)
+        chosen, fields = selector(type_.kind), self._intake.shard.field_selector()
+        found = pages(self._client, type_, namespace=namespace or None, selector=chosen, fields=fields, limit=PAGE)
         async for items, at in found:
             version = at
             for item in items:
+                if not self._intake.shard.admits(item["metadata"].get("namespace", "")):
+                    continue
                 listed.add(item["metadata"]["uid"])
                 self._intake.observed(item)
             del items

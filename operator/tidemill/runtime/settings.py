@@ -127,6 +127,15 @@ class LeaseSettings(_Section):
         return self
 
 
+class ShardSettings(_Section):
+    """Several operators that share out the namespaces of the cluster."""
+
+    count: int = Field(default=1, ge=1, le=16)
+    """Into how many shares; all operators must be told the same number."""
+    index: int = Field(default=0, ge=0, le=15)
+    """Which share is this operator's, from 0."""
+
+
 class LogSettings(_Section):
     """Logging."""
 
@@ -171,8 +180,22 @@ class Settings(_Section):
     progress: ProgressSettings = ProgressSettings()
     client: ClientSettings = ClientSettings()
     lease: LeaseSettings = LeaseSettings()
+    shard: ShardSettings = ShardSettings()
     log: LogSettings = LogSettings()
     children: ChildSettings = ChildSettings()
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> Self:
+        if self.shard.index >= self.shard.count:
+            raise ValueError(f"shard.index: {self.shard.index} must be less than shard.count, {self.shard.count}")
+        if self.shard.count > 1 and not self.lease.enabled:
+            raise ValueError("shard.count: more than one needs lease.enabled, or a change of the count has two writers")
+        if self.shard.count > 1 and self.watch.namespaces:
+            raise ValueError(
+                "shard.count: shares are of all namespaces, not of watch.namespaces; "
+                "install one operator for each group of namespaces instead"
+            )
+        return self
 
     def for_builders(self) -> build.BuildSettings:
         """The part that shapes children."""
