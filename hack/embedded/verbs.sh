@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The other verbs of the embedded cluster: load, sigkill, stop, start, down, status.
+# The other verbs of the embedded cluster: load, sigkill, stop, start, snapshot, restore, down, status.
 
 must_be_up() { alive > /dev/null || die "not up: run 'hack/cluster up' first"; }
 must_have_node() { must_be_up; has_node || die "cluster $name is a control plane without a node (TIDEMILL_NODE=none): it runs no containers"; }
@@ -94,6 +94,26 @@ start() { # PROGRAM…  -- starts them again, and waits until they serve
       *) wait_for 30 "$program" program_pid "$program" ;;
     esac
   done
+}
+
+snapshot() { # FILE  -- what etcd holds now, as `etcdctl snapshot save` writes it
+  [ $# = 1 ] || die "snapshot takes the file to write"
+  must_be_up
+  GRPC_GO_LOG_SEVERITY_LEVEL=fatal nsenter -t "$(node_init "$(alive)")" -n "$(programs_folder)/kube" etcd-save "$(realpath -m "$1")"
+  step "etcd's snapshot is in $1"
+}
+
+restore() { # FILE [BUMP]  -- resource versions go back to the snapshot's, unless they are bumped by so many (etcdutl --bump-revision)
+  [ -f "${1:-}" ] || die "restore takes a file that 'hack/cluster snapshot' wrote"
+  must_be_up
+  local controllers; controllers=$(components | tr ' ' '\n' | grep -E '^kube-(controller-manager|scheduler)$')
+  # shellcheck disable=SC2086
+  stop $controllers kube-apiserver etcd
+  rm -rf "$state/etcd"
+  "$(programs_folder)/kube" etcd-restore "$1" "$state/etcd" "${2:-0}"
+  # shellcheck disable=SC2086
+  start etcd kube-apiserver $controllers
+  step "etcd is as $1 has it"
 }
 
 must_be_component() { # program
