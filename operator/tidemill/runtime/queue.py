@@ -11,7 +11,7 @@ import heapq
 import itertools
 import random
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 
 from tidemill.reconcile.plan import Key
@@ -39,6 +39,16 @@ class _Lane:
             del self._namespaces[namespace]
         self.size -= 1
         return key
+
+
+class Load:
+    """What there is of one kind: keys by state, and how long the longest waiting one has waited."""
+
+    __slots__ = ("delayed", "failing", "oldest", "running", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = self.delayed = self.failing = self.running = 0
+        self.oldest = 0.0
 
 
 class WorkQueue:
@@ -88,10 +98,21 @@ class WorkQueue:
         """Keys whose last reconcile failed."""
         return len(self._failures)
 
-    def oldest(self) -> float:
-        """Seconds that the longest waiting key has waited."""
-        first = next(iter(self._queued.values()), None)
-        return 0.0 if first is None else max(0.0, self._clock() - first)
+    def load(self) -> dict[str, Load]:
+        """The load by kind: for metrics, as it looks at every key."""
+        now, found = self._clock(), defaultdict[str, Load](Load)
+        for key, since in self._queued.items():  # the longest waiting comes first
+            load = found[key.kind]
+            if not load.waiting:
+                load.oldest = max(0.0, now - since)
+            load.waiting += 1
+        for key in self._due:
+            found[key.kind].delayed += 1
+        for key in self._failures:
+            found[key.kind].failing += 1
+        for key in self._running:
+            found[key.kind].running += 1
+        return found
 
     def add(self, key: Key, *, bulk: bool = False) -> None:
         """Reconcile the key as soon as there is a worker; after the present one when it is being reconciled."""
