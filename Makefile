@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup check test test-fast test-e2e demo images cluster-up cluster-down bench lock
+.PHONY: help setup check test test-fast test-e2e demo images cluster-up cluster-down bench bench-peers lock
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
@@ -56,6 +56,9 @@ cluster-down: ## end the cluster; caches stay
 
 bench: setup ## measure Tidemill, beside its peers where there are any
 	@hack/bench
+
+bench-peers: setup ## measure Tidemill beside JobSet, Trainer, Kueue and KServe, 1,000 objects each (over an hour)
+	@hack/bench peers.run
 
 lock: ## resolve the requirements anew
 	@hack/lock --upgrade
