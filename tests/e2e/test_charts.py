@@ -184,9 +184,11 @@ def test_install_upgrade_and_permissions(api: Api, spaces: dict[str, str], image
         assert not wrong_permissions(api, account, other, PERMISSIONS)
         assert may(api, account, "bind", f"clusterroles.{RBAC}", name=f"{name}-agent")
         assert not may(api, account, "bind", f"clusterroles.{RBAC}", name="cluster-admin")
+        assert may(api, account, "list", LEASES, system)
         assert may(api, account, "update", LEASES, system, name=f"{name}-operator")
         assert not may(api, account, "update", LEASES, system, name="another")
         assert not may(api, account, "create", LEASES, other)
+        assert not may(api, account, "list", LEASES, other)
 
         uids = ("get", "pods", "-n", system, "-o", "jsonpath={.items[*].metadata.uid}")
         before = kubectl(*uids)
