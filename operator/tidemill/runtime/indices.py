@@ -1,11 +1,13 @@
 """The cache: trimmed objects by name, by controller and by facet. Implements reconcile.observed.Observed.
 
 Three writers feed it: the watch, our own writes (so that the next reconcile does not act on what was before them), and the
-resync. Each object only ever moves forward in resourceVersion; one that was deleted never comes back.
+resync. Each object only ever moves forward in resourceVersion; one that was deleted never comes back. Only a list may say
+otherwise, about what is older than itself: the server's history went back then, see history.py.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ from tidemill.reconcile.facets import Facet, facets
 from tidemill.reconcile.observed import DriftReading, Object
 from tidemill.runtime.trim import edited_by_others, trim
 
+EVERYTHING = sys.maxsize
+"""As `listed`: whatever is known is older than the list."""
 _TOMBSTONES = 20_000
 
 
@@ -48,7 +52,8 @@ class Indices:
         self._objects: dict[str, dict[str, dict[str, Entry]]] = {}
         self._owned: dict[tuple[str, str], dict[str, Entry]] = {}
         self._facets: dict[tuple[str, str, str, str], dict[str, Entry]] = {}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        self._newest: dict[str, int] = {}
         self.measurements: Measurements | None = None
 
     # Reading: Observed
@@ -94,20 +99,38 @@ class Indices:
         """How many objects of each kind there are."""
         return {kind: sum(len(names) for names in spaces.values()) for kind, spaces in self._objects.items()}
 
+    def newest(self, kind: str) -> int:
+        """The highest resourceVersion that any object of a kind ever had here."""
+        return self._newest.get(kind, 0)
+
+    def contradicts(self, meta: Mapping[str, Any], kind: str, listed: int) -> bool:
+        """Whether a list of this resourceVersion cannot have an object like this, by what was seen before."""
+        if (gone := self._gone.get(meta["uid"])) is not None:
+            return gone <= listed
+        known = self.entry(kind, meta.get("namespace", ""), meta["name"])
+        return known is not None and int(meta["resourceVersion"]) < known.version <= listed
+
     # Writing
 
-    def upsert(self, raw: Mapping[str, Any]) -> Object | None:
-        """Take in an object as the API server gave it. The trimmed object when this was news, else None."""
+    def upsert(self, raw: Mapping[str, Any], *, listed: int = 0) -> Object | None:
+        """Take in an object as the API server gave it. The trimmed object when this was news, else None.
+
+        `listed` is the resourceVersion of the list that it is from: what is known up to there is older than the list.
+        """
         meta = raw["metadata"]
-        if meta["uid"] in self._gone:
-            return None
+        if (gone := self._gone.get(meta["uid"])) is not None:
+            if gone > listed:
+                return None
+            del self._gone[meta["uid"]]
         kind, namespace, name = raw["kind"], meta.get("namespace", ""), meta["name"]
         version = int(meta["resourceVersion"])
         known = self.entry(kind, namespace, name)
         if known is not None:
-            if known.version >= version:
+            same = known.version == version and listed < EVERYTHING
+            if same or (known.version >= version and known.version > listed):
                 return None
             self._unlink(known)
+        self._saw(kind, version)
         obj = trim(raw)
         owner = next((o["uid"] for o in obj["metadata"].get("ownerReferences", ()) if o.get("controller")), None)
         entry = Entry(obj, version, owner, tuple(facets(obj)), edited_by_others(raw))
@@ -118,9 +141,10 @@ class Indices:
             self._facets.setdefault((kind, namespace, facet, value), {})[name] = entry
         return obj
 
-    def remove(self, kind: str, namespace: str, name: str, uid: str) -> Object | None:
-        """Forget an object for ever. The object when it was known, else None."""
-        self._gone[uid] = None
+    def remove(self, kind: str, namespace: str, name: str, uid: str, *, version: int = 0) -> Object | None:
+        """Forget an object for ever. `version` is the last that is known of it. The object when it was known, else None."""
+        self._gone[uid] = max(version, self._gone.get(uid, 1))
+        self._saw(kind, version)
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
         known = self.entry(kind, namespace, name)
@@ -128,6 +152,14 @@ class Indices:
             return None
         self._unlink(known)
         return known.obj
+
+    def rewind(self, kind: str, version: int) -> None:
+        """The server's history of a kind went back to this resourceVersion."""
+        self._newest[kind] = version
+
+    def _saw(self, kind: str, version: int) -> None:
+        if version > self._newest.get(kind, 0):
+            self._newest[kind] = version
 
     def _unlink(self, entry: Entry) -> None:
         meta, kind = entry.obj["metadata"], entry.obj["kind"]

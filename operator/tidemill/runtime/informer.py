@@ -15,13 +15,15 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from tidemill.kube.config import Connection
 from tidemill.kube.errors import ApiError, ConnectionFailed
 from tidemill.kube.resources import ResourceType
+from tidemill.runtime.history import Dimension
 from tidemill.runtime.intake import Intake
 from tidemill.runtime.metrics import Metrics
-from tidemill.runtime.seed import Seeder, selector
+from tidemill.runtime.seed import NOTHING, Seeder, selector
 
 WATCH_SECONDS = 240
 """A watch is opened anew so often: a silent one is never older than this and kopf's inactivity limit together."""
-_NOTHING = "metadata.name=tidemill-matches-no-object"
+_TOO_OLD = "1"
+"""A watch from this resourceVersion is answered by 410, and kopf lists again."""
 _log = logging.getLogger("tidemill.informer")
 
 
@@ -89,6 +91,8 @@ class Informer:
         self._intake = intake
         self._metrics = metrics
         self._spawned = spawned
+        self._connected: dict[Dimension, float] = {}
+        """When the watches connected that began with a list."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set. A failure of kopf (RBAC taken away, a broken stream) is logged and retried."""
@@ -183,22 +187,44 @@ class Informer:
             return await handler(request)
         type_, namespace = dimension
         if "watch" in request.url.query:
-            if fields := self._intake.shard.field_selector():
-                request.url = request.url.update_query(
-                    fieldSelector=fields
-                )  # opened anew every few minutes: so it learns
-            response = await handler(request)
-            if response.status == 200:
-                self._seeder.touch(type_, namespace)
-            return response
+            return await self._watch(type_, namespace, request, handler)
         # kopf lists before it watches. An empty page first: its resourceVersion is where the watch begins. Then our own
         # list, which is newer; events in between arrive twice and the second time is no news.
-        request.url = request.url.update_query(fieldSelector=_NOTHING, limit="1")
+        self._connected.pop((type_.kind, namespace), None)
+        request.url = request.url.update_query(fieldSelector=NOTHING, limit="1")
         response = await handler(request)
         if response.status == 200:
             try:
                 await self._seeder.seed(type_, namespace)
+                self._seeder.history.watched_anew((type_.kind, namespace))
             except (ApiError, ConnectionFailed) as error:
                 response.close()
                 raise aiohttp.ClientConnectionError(str(error)) from error  # kopf lists again after a pause
         return response
+
+    async def _watch(
+        self, type_: ResourceType, namespace: str, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if fields := self._intake.shard.field_selector():  # opened anew every few minutes: so it learns
+            request.url = request.url.update_query(fieldSelector=fields)
+        if await self._is_deaf(type_, namespace, int(request.url.query.get("resourceVersion", 0))):
+            request.url = request.url.update_query(resourceVersion=_TOO_OLD)
+        started = asyncio.get_running_loop().time()
+        response = await handler(request)
+        if response.status == 200:
+            self._seeder.touch(type_, namespace)
+            self._connected[type_.kind, namespace] = started
+        return response
+
+    async def _is_deaf(self, type_: ResourceType, namespace: str, since: int) -> bool:
+        dimension = type_.kind, namespace
+        if self._seeder.history.is_behind(dimension):
+            return True
+        watched = asyncio.get_running_loop().time() - self._connected.get(dimension, float("-inf"))
+        if watched > WATCH_SECONDS - 1:
+            return False  # it has just been listed, or its time was over
+        # A watch that was cut before its time: perhaps by a server that comes back with an older etcd.
+        try:
+            return await self._seeder.is_behind(type_, namespace, since)
+        except (ApiError, ConnectionFailed) as error:
+            raise aiohttp.ClientConnectionError(str(error)) from error  # kopf tries again after a pause

@@ -28,13 +28,14 @@ class Intake:
         self.shard = shard or Shard()
         self.active = False
 
-    def observed(self, raw: Mapping[str, Any], *, writer: Key | None = None) -> bool:
-        """Take in an object. `writer` is the resource whose reconcile wrote it. True when it was news."""
+    def observed(self, raw: Mapping[str, Any], *, writer: Key | None = None, listed: int = 0) -> bool:
+        """Take in an object. `writer` is the resource whose reconcile wrote it, `listed` the resourceVersion of the list
+        that it is from. True when it was news."""
         meta = raw["metadata"]
         if not self.shard.admits(meta.get("namespace", "")):
             return False
         before = self._indices.entry(raw["kind"], meta.get("namespace", ""), meta["name"])
-        after = self._indices.upsert(raw)
+        after = self._indices.upsert(raw, listed=listed)
         if after is None:
             return False
         now = self._indices.entry(raw["kind"], meta.get("namespace", ""), meta["name"])
@@ -53,7 +54,8 @@ class Intake:
         meta = raw["metadata"]
         if not self.shard.admits(meta.get("namespace", "")):
             return False
-        gone = self._indices.remove(raw["kind"], meta.get("namespace", ""), meta["name"], meta["uid"])
+        version = int(meta.get("resourceVersion") or 0)
+        gone = self._indices.remove(raw["kind"], meta.get("namespace", ""), meta["name"], meta["uid"], version=version)
         if gone is None:
             return False
         if self.active:

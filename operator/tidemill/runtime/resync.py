@@ -76,6 +76,10 @@ class Resync:
 
     async def _compare(self, type_: ResourceType, namespace: str) -> int:
         suspects = await self._differences(type_, namespace)
+        if suspects is None:
+            self._fixed(type_, "history", namespace, "")
+            await self._seeder.seed(type_, namespace)
+            return 1
         if not suspects:
             return 0
         await self._sleep(GRACE_SECONDS)
@@ -89,11 +93,16 @@ class Resync:
                 fixed += await self._refresh(type_, space, name)
         return fixed
 
-    async def _differences(self, type_: ResourceType, namespace: str) -> dict[tuple[str, str], tuple[str, int | None]]:
-        """What the cache has and the server has not, or has in an older version."""
+    async def _differences(
+        self, type_: ResourceType, namespace: str
+    ) -> dict[tuple[str, str], tuple[str, int | None]] | None:
+        """What the server has and the cache has not or in an older version, and what only the cache has (no version).
+
+        None when the server's history went back: then versions tell nothing.
+        """
         suspects: dict[tuple[str, str], tuple[str, int | None]] = {}
         listed: set[str] = set()
-        at = 0
+        at, newest = 0, self._indices.newest(type_.kind)
         shard = self._intake.shard
         chosen, fields = selector(type_.kind), shard.field_selector()
         found = pages(
@@ -102,6 +111,9 @@ class Resync:
         )  # fmt: skip
         async for items, version in found:
             at = version
+            if self._seeder.history.contradicted(type_.kind, items, at, newest=newest):
+                self._seeder.history.went_back(type_.kind, at)
+                return None
             for item in items:
                 meta = item["metadata"]
                 if not shard.admits(meta.get("namespace", "")):

@@ -17,11 +17,12 @@ from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError
 from tidemill.kube.lists import pages
 from tidemill.kube.resources import OURS, ResourceType
-from tidemill.runtime.indices import Indices
+from tidemill.runtime.history import Dimension, History
+from tidemill.runtime.indices import EVERYTHING, Indices
 from tidemill.runtime.intake import Intake
 
-Dimension = tuple[str, str]
-"""A kind, and a namespace or '' for the whole cluster: one watch each."""
+NOTHING = "metadata.name=tidemill-matches-no-object"
+"""A field selector: a list of it costs nothing and has a resourceVersion."""
 PAGE = 200
 """Objects in memory as the API server sent them are several times larger than what is kept: few at a time."""
 _ATTEMPTS = 3
@@ -42,6 +43,7 @@ class Seeder:
         self._client = client
         self._indices = indices
         self._intake = intake
+        self.history = History(indices)
         spaces = tuple(namespaces) or ("",)
         self.dimensions: Mapping[str, tuple[ResourceType, str]] = {
             type_.path(space or None): (type_, space) for type_ in types for space in spaces
@@ -72,23 +74,41 @@ class Seeder:
             self.synced.set()
 
     async def _list(self, type_: ResourceType, namespace: str) -> int:
-        listed: set[str] = set()
-        version = 0
-        chosen, fields = selector(type_.kind), self._intake.shard.field_selector()
+        kind, listed, version = type_.kind, set[str](), 0
+        newest, before = self._indices.newest(kind), set(self._indices.all(kind, namespace or None))
+        back, shard = self.history.is_behind((kind, namespace)), self._intake.shard
+        chosen, fields = selector(kind), shard.field_selector()
         found = pages(self._client, type_, namespace=namespace or None, selector=chosen, fields=fields, limit=PAGE)
-        async for items, at in found:
-            version = at
+        async for items, version in found:
+            if not back and self.history.contradicted(kind, items, version, newest=newest):
+                back = True
+                self.history.went_back(kind, version)
             for item in items:
-                if not self._intake.shard.admits(item["metadata"].get("namespace", "")):
+                if not shard.admits(item["metadata"].get("namespace", "")):
                     continue
                 listed.add(item["metadata"]["uid"])
-                self._intake.observed(item)
+                self._intake.observed(item, listed=EVERYTHING if back else version)
             del items
             await asyncio.sleep(0)  # a page is milliseconds of work: let the lease be renewed in between
-        for entry in self._indices.all(type_.kind, namespace or None):
-            if entry.version <= version and entry.obj["metadata"]["uid"] not in listed:
+        for entry in self._indices.all(kind, namespace or None):
+            older = entry.version <= version or (back and entry in before)
+            if older and entry.obj["metadata"]["uid"] not in listed:
                 self._intake.deleted(entry.obj)
         return len(listed)
+
+    async def is_behind(self, type_: ResourceType, namespace: str, since: int) -> bool:
+        """Whether the server has not come as far as this version: it will say nothing to a watch that goes on from there."""
+        answer = await self._client.request(
+            "list",
+            type_.path(namespace or None),
+            kind=type_.kind,
+            query={"limit": "1", "fieldSelector": NOTHING},
+            attempts=1,
+        )
+        version = int(answer["metadata"]["resourceVersion"])
+        if version < since:
+            self.history.went_back(type_.kind, version)
+        return version < since
 
     def touch(self, type_: ResourceType, namespace: str) -> None:
         """The watch of a kind has just connected or said something."""
