@@ -67,7 +67,7 @@ def test_a_missing_right_is_reported_and_used_when_given(
                           "rolebindings", "serviceaccounts"],
             "verbs": ["get", "list", "watch"],
         },
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "create", "update"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["get", "create", "patch"]},
     ]  # fmt: skip
     kubectl("create", "serviceaccount", "operator", "-n", namespace)

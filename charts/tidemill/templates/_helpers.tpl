@@ -61,6 +61,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s-operator" (include "tidemill.fullname" .) }}
 {{- end }}
 
+{{- /* One Deployment for each shard: plain names while there is one, so that nothing changes for who has no shards. */ -}}
+{{- define "tidemill.shardName" -}}
+{{- include "tidemill.fullname" .root }}{{ if gt (int .root.Values.shards) 1 }}-{{ .index }}{{ end }}
+{{- end }}
+
+{{- define "tidemill.shardLabel" -}}
+{{- if gt (int .root.Values.shards) 1 -}}
+tidemill.dev/shard: {{ .index | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* Leases that the operators may hold: with shards also those of every other count, so that a change of the count
+       takes no right from who must still give its Lease back. */ -}}
+{{- define "tidemill.leaseNames" -}}
+{{- $base := include "tidemill.leaseName" . }}
+{{- $names := list $base }}
+{{- if gt (int .Values.shards) 1 }}
+{{- range $count := untilStep 2 17 1 }}
+{{- range $index := until $count }}
+{{- $names = append $names (printf "%s-%d-of-%d" $base $index $count) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $names | toJson }}
+{{- end }}
+
 {{- /* The operator's settings file: see `python -m tidemill.runtime --help`. */ -}}
 {{- define "tidemill.settings" -}}
 workers: {{ .Values.workers }}
@@ -97,6 +123,8 @@ lease:
   duration: {{ .Values.leaderElection.leaseDuration }}
   renewDeadline: {{ .Values.leaderElection.renewDeadline }}
   retryPeriod: {{ .Values.leaderElection.retryPeriod }}
+shard:
+  count: {{ .Values.shards }}
 log:
   {{- toYaml .Values.log | nindent 2 }}
 children:
