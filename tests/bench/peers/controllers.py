@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from tests.bench.peers.bed import Bed, Manifest, apply
 from tests.bench.peers.process import Ports, Process, free_ports
-from tests.bench.peers.sources import MODULES, program, source
+from tests.bench.peers.sources import MODULES, cache, program, source
 from tests.bench.peers.webhooks import Endpoint, redirected, shipped
 from tests.e2e.apiserver import ROOT, run
 
@@ -207,7 +207,12 @@ CONTROLLERS = {
             command=_tidemill,
             namespace="default",
             health_is_metrics=True,
-            environment={"PYTHONPATH": str(ROOT / "operator"), "PYTHONUNBUFFERED": "1"},
+            environment={
+                "PYTHONPATH": str(ROOT / "operator"),
+                # the image's modules are compiled: without this a start would compile them anew wherever that is not kept
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": str(cache() / "pyc"),
+            },
         ),
     )
 }

@@ -185,7 +185,7 @@ def line(contender: str, **changes: Any) -> dict[str, Any]:
             "statuses_s": 3.0,
             "settled_s": 4.0,
         },
-        "calls": {contender: {"create jobs.batch": 100, "patch things/status": 150}},
+        "calls": {contender: {"create jobs.batch": 100, "patch things.tidemill.dev/status": 150}},
         "cpu_s": {contender: 1.2, "kube-apiserver": 3.0},
         "rss_mib": {
             contender: {"before": 50.0, "after": 60.0, "max": 70.4},
@@ -211,7 +211,7 @@ def line(contender: str, **changes: Any) -> dict[str, Any]:
 def test_the_table_shows_each_contender_and_what_is_missing() -> None:
     text = table([line("jobset"), line("tidemill", unsettled=["create"])])
     assert "| jobset | A → B | 100 | 0.5 | 2 (50) | 3, only 99 | 4 |" in text
-    assert "| jobset | 2.5 | patch things/status 1.5, create jobs.batch 1 | 12.0 | 30.0 | 50 → 60 (70) |" in text
+    assert "| jobset | 2.5 | patch things/status 1.5, create jobs 1 | 12.0 | 30.0 | 50 → 60 (70) |" in text
     assert "| jobset | 20 / 291 | – / – (9 of 10) | 1.5 | – | 0 | 180 | 2 create events | 0.1 |" in text
     assert "Load average 1.0 to 2.5" in text
     assert "Not settled within the limit: tidemill (create)" in text
