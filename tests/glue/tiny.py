@@ -43,9 +43,14 @@ def run_to_job(obj: Object, observed: Observed, context: Context) -> Plan:
 
 
 def dataset_to_service(obj: Object, observed: Observed, context: Context) -> Plan:
-    """A Dataset makes a Service, by `apply`; suspended it makes none and deletes the one that there is."""
+    """A Dataset makes a Service, by `apply`; suspended it makes none and deletes the one that there is.
+
+    One with the annotation tidemill.dev/poison is a mistake of the reconciler itself: it always fails.
+    """
     dataset = Dataset.model_validate(obj)
     meta, generation = dataset.metadata, dataset.metadata.generation
+    if "tidemill.dev/poison" in meta.annotations:
+        raise RuntimeError(f"{meta.name} is poisonous")
     name = child_name(meta.name, "inputs")
     conditions = ConditionSet(dataset.status, generation=generation, now=context.now)
     existing = observed.get("Service", meta.namespace, name)
