@@ -83,9 +83,9 @@ def bed(name: str, folder: Path) -> Iterator[Bed]:
         "TIDEMILL_NODE": "none",
         "APISERVER_ARGS": f"--audit-policy-file={policy} --audit-log-maxsize=100000",
     }
-    subprocess.run([ROOT / "hack/cluster", "down"], capture_output=True, timeout=120, check=True)
-    cluster, _ = connect()
+    _down()
     try:
+        cluster, _ = connect()
         os.environ |= cluster.environment
         log = audit.Log(cluster.audit_log)
         kubectl("create", "clusterrolebinding", GROUP, "--clusterrole=cluster-admin", f"--group={GROUP}")
@@ -93,7 +93,12 @@ def bed(name: str, folder: Path) -> Iterator[Bed]:
         yield Bed(cluster=cluster, folder=folder, log=log)
         log.close()
     finally:
-        cluster.down()
+        _down()
+
+
+def _down() -> None:
+    """Of a cluster that is up, half up, or left by an earlier run."""
+    subprocess.run([ROOT / "hack/cluster", "down"], capture_output=True, timeout=120, check=True)
 
 
 def apply(manifests: Sequence[Manifest]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from tests.bench.peers.controllers import CONTROLLERS, Installed, install
 from tests.bench.peers.loads import LOADS, Load
 from tests.bench.peers.machine import load_average, machine
 from tests.bench.peers.process import Process, Usage, usage
-from tests.bench.peers.say import fail, name, say
+from tests.bench.peers.say import end_once, fail, name, say
 from tests.bench.peers.sending import CREATE, MERGE, Call, send
 from tests.e2e.apiserver import kubectl
 
@@ -106,7 +104,7 @@ class Run:
 
     def idle(self, seconds: float) -> None:
         """Nothing is changed."""
-        self._settle("idle", 120, quiet=15)
+        self._settle("before the idle minutes", 120, quiet=15)
         mark, before = self.bed.log.mark(), self._usages()
         time.sleep(seconds)
         after, requests = self._usages(), self.bed.log.since(mark)
@@ -151,7 +149,7 @@ class Run:
             for process in self.processes.values():
                 process.alive()
             time.sleep(0.5)
-        say(f"{what}: done")
+        say(f"{what}: settled")
 
     def _first_pass(self, process: Process) -> float | None:
         controller = self.installed[process.name].controller
@@ -227,7 +225,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     name(given.contender)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    end_once()
     line = json.dumps(measure(given.contender, count=given.count, idle=given.idle, out=given.out.resolve()))
     file = os.open(given.out / "peers.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(file, f"{line}\n".encode())  # at once: contenders may overlap

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.peers.loads import LOADS
-from tests.bench.peers.say import fail, say
+from tests.bench.peers.say import end_once, fail, say
 from tests.bench.peers.sources import MODULES, cache, program
 from tests.bench.peers.table import read, table
 
@@ -45,11 +45,13 @@ def main() -> None:
     if not 1 <= given.count <= 99_999:
         fail(f"--count: must be 1 to 99999, not {given.count}")
     wanted = expand(given.contenders)
+    end_once()
     given.out.mkdir(parents=True, exist_ok=True)
     if any((given.out / name).exists() for name in wanted):
         fail(f"--out: {given.out} holds an earlier run of these contenders: name another folder, or remove it")
     for peer in dict.fromkeys(name for load in wanted for name in LOADS[load].controllers if name in MODULES):
         program(peer)
+    say(f"lines and logs go to {given.out}")
     failed = [name for name, status in _measure(wanted, given) if status]
     if (lines := given.out / "peers.jsonl").exists():
         print(table(read(lines)))

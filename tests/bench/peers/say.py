@@ -1,9 +1,11 @@
-"""Progress lines on standard error, each with the seconds since the start."""
+"""How a measurement speaks and ends: progress lines with the seconds since the start, errors, and signals."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from types import FrameType
 from typing import NoReturn
 
 _begun = time.monotonic()
@@ -24,3 +26,15 @@ def say(text: str) -> None:
 def fail(text: str) -> NoReturn:
     """End with an error."""
     raise SystemExit(f"{_who}: error: {text}")
+
+
+def end_once() -> None:
+    """Make the first SIGTERM or SIGINT end the process in order, and later ones not disturb that."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        for known in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(known, signal.SIG_IGN)
+        fail(f"ended by {signal.Signals(number).name}")
+
+    for known in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(known, end)
