@@ -77,6 +77,8 @@ class Elector:
                 held = False
                 self._lease = None
             if held:
+                if not self.is_leader:  # renewed too late: what was held back meanwhile must be done again
+                    self._change(False)
                 self._renewed = started
                 self._change(True)
             elif self._leading and not self.is_leader:

@@ -117,3 +117,17 @@ def test_who_cannot_renew_may_not_write() -> None:
         await until(lambda: elector.is_leader)
 
     play(Server(), script)
+
+
+def test_who_renews_too_late_begins_again() -> None:
+    """Reconciles that met NotLeader meanwhile were dropped: only beginning again brings them back."""
+
+    async def script(elector: Elector, _: Server, clock: Clock, changes: list[bool]) -> None:
+        await until(lambda: elector.is_leader)
+        clock.now += SETTINGS.renew_deadline + 0.1
+        with pytest.raises(NotLeader):
+            elector.guard()
+        await until(lambda: elector.is_leader)
+        assert changes == [True, False, True]
+
+    play(Server(), script)
