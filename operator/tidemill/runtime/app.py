@@ -119,6 +119,7 @@ class App:
             watch_age=lambda: self.seeder.age() if self.seeder else 0.0,
             resync_age=lambda: self._resync.age() if self._resync else 0.0,
             first_pass=lambda: self.first_pass or 0.0,
+            lease=shard.lease_name(lease.name),
             lease_transitions=lambda: self.elector.transitions,
         )
 

@@ -28,6 +28,7 @@ def register_gauges(
     watch_age: Callable[[], float],
     resync_age: Callable[[], float],
     first_pass: Callable[[], float],
+    lease: str,
     lease_transitions: Callable[[], int | None],
 ) -> None:
     """Register them all."""
@@ -36,7 +37,9 @@ def register_gauges(
     metrics.gauge("tidemill_watch_age_seconds", "Age of the most silent watch.", watch_age)
     metrics.gauge("tidemill_resync_age_seconds", "Time since the last resync.", resync_age)
     metrics.gauge("tidemill_first_pass_seconds", "Start to the end of the first pass; 0 before.", first_pass)
-    metrics.collect(lambda: [*_queue(queue), _objects(indices), _shard(shard), _transitions(lease_transitions())])
+    metrics.collect(
+        lambda: [*_queue(queue), _objects(indices), _shard(shard), _transitions(lease, lease_transitions())]
+    )
     limit = memory_limit()
     if limit is not None:
         metrics.gauge("tidemill_memory_limit_bytes", "Memory that the container may use.", lambda: limit)
@@ -54,10 +57,10 @@ def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None
 
 
-def _transitions(count: int | None) -> Metric:
+def _transitions(lease: str, count: int | None) -> Metric:
     """No sample while it is not known: a zero in between would look like many changes."""
-    values = [] if count is None else [((), float(count))]
-    return family("tidemill_lease_transitions", "Times that the lease has changed hands, says its holder.", (), values)
+    values = [] if count is None else [((lease,), float(count))]
+    return family("tidemill_lease_transitions", "Times that the lease has changed hands.", ("lease",), values)
 
 
 def _queue(queue: WorkQueue) -> list[Metric]:
