@@ -43,6 +43,7 @@ async def burst(cluster: str, folder: Path, *, count: int, spaces: int, patience
         )
         say(f"{deployments['childrenPerSecond']} placements/s, {deployments['finishedPerSecond']} ready/s")
         return {
+            "kubernetes": stage.bench.version(),
             "count": count,
             "namespaces": spaces,
             "pools": spaces,
