@@ -230,9 +230,12 @@ class App:
             _log.warning("%d reconciles did not end in time", len(late))
         await self._postman.flush(1.0)
         self.intake.active = False
-        await self.elector.release()
         for task in (*late, *background):
             task.cancel()
+        await asyncio.wait(
+            background, timeout=2.0
+        )  # the elector among them: it would take back at once what is given back now
+        await self.elector.release()
         await self.probes.stop()  # kopf would wait for its open connections
         stop_watching.set()
         await asyncio.wait([watching], timeout=8.0)

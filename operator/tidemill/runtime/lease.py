@@ -86,11 +86,17 @@ class Elector:
             await asyncio.sleep(max(0.1, self._settings.retry_period - (self._clock() - started)))
 
     async def release(self) -> None:
-        """Give the lease back, so that a standby need not wait for its end."""
-        if not self._settings.enabled or not self._leading or self._lease is None:
+        """Give the lease back, so that a standby need not wait for its end. `run` must have ended: it would take it again."""
+        if not self._settings.enabled or not self._leading:
             return
         self._change(False)
-        await self._give_back(self._lease)
+        try:
+            lease = await self._read()  # not what is remembered: `run` may have ended in the middle of a renewal
+        except (ApiError, ConnectionFailed) as error:
+            _log.info("lease not released: %s", error)
+            return
+        if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+            await self._give_back(lease)
 
     async def _give_back(self, lease: dict[str, Any]) -> None:
         spec = {"leaseDurationSeconds": 1, "leaseTransitions": lease["spec"].get("leaseTransitions", 0)}
@@ -102,9 +108,7 @@ class Elector:
     async def _attempt(self, now: float) -> bool:
         lease = self._lease if self._leading else None
         if lease is None:
-            lease = await leases.read(
-                self._client, self._namespace, self._settings.name, timeout=self._settings.retry_period
-            )
+            lease = await self._read()
         if lease is not None and self._is_anothers(lease, now):
             return False
         if self._rivals is None:
@@ -142,6 +146,11 @@ class Elector:
         transitions = int(spec.get("leaseTransitions") or 0) + (0 if mine else 1)
         wanted = self._spec(transitions, spec.get("acquireTime") if mine else None)
         return self._took(await self._write(wanted, lease))
+
+    async def _read(self) -> dict[str, Any] | None:
+        return await leases.read(
+            self._client, self._namespace, self._settings.name, timeout=self._settings.retry_period
+        )
 
     def _took(self, written: dict[str, Any] | None) -> bool:
         self._lease = written

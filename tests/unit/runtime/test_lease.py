@@ -90,6 +90,17 @@ def test_a_free_lease_is_taken_and_given_back() -> None:
     play(Server(), script)
 
 
+def test_a_lease_is_given_back_though_the_answer_to_the_last_renewal_never_came() -> None:
+    async def script(elector: Elector, server: Server, _: Clock, __: list[bool]) -> None:
+        await until(lambda: elector.is_leader)
+        server.version += 1
+        await elector.release()
+        assert server.spec is not None
+        assert "holderIdentity" not in server.spec
+
+    play(Server(), script)
+
+
 def test_a_silent_holder_is_replaced_after_the_duration_and_not_before() -> None:
     async def script(elector: Elector, server: Server, clock: Clock, _: list[bool]) -> None:
         clock.now += SETTINGS.duration - 1
