@@ -36,8 +36,8 @@ class Cluster:
 
     def images(self, *names: str) -> dict[str, dict[str, str]]:
         """The same for several, as the charts' values have them."""
-        values: dict[str, dict[str, str]] = yaml.safe_load(_hack("images", "digests", *names, seconds=60))["images"]
-        _hack("cluster", "load", *names, seconds=600)
+        values: dict[str, dict[str, str]] = yaml.safe_load(hack("images", "digests", *names, seconds=60))["images"]
+        hack("cluster", "load", *names, seconds=600)
         return values
 
     def audited(self, wanted: Callable[[dict[str, Any]], bool], *, since: int = 0) -> Iterator[dict[str, Any]]:
@@ -63,7 +63,7 @@ class Cluster:
 
     def sigkill(self, container: str) -> None:
         """Kill a container's first process with SIGKILL, by the id in its pod's status."""
-        _hack("cluster", "sigkill", container, seconds=60)
+        hack("cluster", "sigkill", container, seconds=60)
 
     def host(self) -> str:
         """An address of this machine that the node of the embedded cluster reaches; the test is skipped on others."""
@@ -74,7 +74,7 @@ class Cluster:
 
     def down(self) -> None:
         """End it."""
-        _hack("cluster", "down", seconds=120)
+        hack("cluster", "down", seconds=120)
 
 
 def connect() -> tuple[Cluster, bool]:
@@ -82,7 +82,7 @@ def connect() -> tuple[Cluster, bool]:
     status = subprocess.run([ROOT / "hack/cluster", "status"], capture_output=True, text=True, timeout=60, check=False)
     if status.returncode not in (0, DOWN):
         raise RuntimeError(f"hack/cluster status: {status.stderr}")
-    line = _hack("cluster", "up", seconds=1800).splitlines()[-1]
+    line = hack("cluster", "up", seconds=1800).splitlines()[-1]
     found = dict(re.findall(r"(\w+)=(\S+)", line))
     environment = {name: value.replace("$PATH", os.environ["PATH"]) for name, value in found.items()}
     return Cluster(environment), status.returncode == DOWN
@@ -90,12 +90,13 @@ def connect() -> tuple[Cluster, bool]:
 
 @cache
 def _loaded(name: str) -> str:
-    reference = _hack("images", "reference", name, seconds=60)
-    _hack("cluster", "load", name, seconds=300)
+    reference = hack("images", "reference", name, seconds=60)
+    hack("cluster", "load", name, seconds=300)
     return reference
 
 
-def _hack(program: str, *arguments: str, seconds: float) -> str:
+def hack(program: str, *arguments: str, seconds: float) -> str:
+    """The output of `hack/PROGRAM ARGUMENTS…`, which must succeed."""
     done = subprocess.run(
         [ROOT / "hack" / program, *arguments], capture_output=True, text=True, timeout=seconds, check=False
     )

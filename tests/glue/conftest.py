@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.apiserver import kubectl, temporary_namespace
-from tests.e2e.cluster import Cluster, connect
+from tests.e2e.apiserver import temporary_namespace
+from tests.e2e.cluster import Cluster
+from tests.glue.plane import control_plane
 from tests.glue.process import Operator
-
-CLUSTER = "glue"
-CRDS = Path(__file__).resolve().parents[2] / "crds"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,20 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def glue_cluster() -> Iterator[Cluster]:
     """A control plane of its own (or TIDEMILL_KUBECONFIG's), with the CRDs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIDEMILL_CLUSTER", CLUSTER)
-        patch.setenv("TIDEMILL_NODE", "none")  # nothing here needs a Pod to run
-        found, started_here = connect()
-        try:
-            with pytest.MonkeyPatch.context() as on_it:
-                for name, value in found.environment.items():
-                    on_it.setenv(name, value)
-                kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-                kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
-            yield found
-        finally:
-            if started_here:
-                found.down()
+    with control_plane("glue") as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)
