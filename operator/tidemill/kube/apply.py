@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from tidemill.contract.names import ANNOTATION_DIGEST, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE
-from tidemill.kube.client import APPLY_PATCH, Client
+from tidemill.kube.client import APPLY_PATCH, MERGE_PATCH, Client
 from tidemill.kube.errors import ApiError, ChildConflict
 from tidemill.kube.resources import ResourceType, type_of
 from tidemill.reconcile.observed import Object
@@ -68,15 +68,17 @@ async def ensure(client: Client, child: Child, *, owner: Object, existing: Objec
                 raise
         else:
             return Applied("created", created)
-        _require_ours(child, existing, owner, digest)
-        if child.mode == "create" or _digest(existing) == digest:
+        orphaned = _require_ours(child, existing, owner, digest)
+        if not orphaned and (child.mode == "create" or _digest(existing) == digest):
             return Applied("none", existing)
     else:
-        _require_ours(child, existing, owner, digest)
-        if child.mode == "create" or (_digest(existing) == digest and not edited):
+        orphaned = _require_ours(child, existing, owner, digest)
+        if not orphaned and (child.mode == "create" or (_digest(existing) == digest and not edited)):
             return Applied("none")
     if existing["metadata"].get("deletionTimestamp"):
         return Applied("none")  # it is made anew when it is gone
+    if child.mode == "create":
+        return Applied("applied", await _adopt(client, existing, manifest["metadata"]["ownerReferences"]))
     meta = {**manifest["metadata"], "uid": existing["metadata"]["uid"]}
     return Applied("applied", await _apply(client, {**manifest, "metadata": meta}, FIELD_MANAGER))
 
@@ -135,6 +137,21 @@ async def _apply(client: Client, manifest: Mapping[str, Any], manager: str) -> d
     return answer
 
 
+async def _adopt(client: Client, existing: Object, owners: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give a child its ownerReference back, and nothing else: most of what is created once cannot be changed."""
+    type_, meta = type_of(existing), existing["metadata"]
+    precondition = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+    answer: dict[str, Any] = await client.request(
+        "patch",
+        type_.path(meta.get("namespace"), meta["name"]),
+        kind=type_.kind,
+        query={"fieldManager": FIELD_MANAGER},
+        body={"metadata": {**precondition, "ownerReferences": owners}},
+        content_type=MERGE_PATCH,
+    )
+    return answer
+
+
 async def _read(client: Client, type_: ResourceType, key: Key) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = await client.request("get", type_.path(key.namespace, key.name), kind=type_.kind)
@@ -150,16 +167,21 @@ def _digest(obj: Object) -> str | None:
     return value
 
 
-def _require_ours(child: Child, existing: Object, owner: Object, digest: str) -> None:
+def _require_ours(child: Child, existing: Object, owner: Object, digest: str) -> bool:
+    """Whether it is ours and somebody took its ownerReference away. Raises ChildConflict when it is not ours."""
     references = existing["metadata"].get("ownerReferences") or ()
     controller = next((r for r in references if r.get("controller")), None)
     if child.owned:
         if controller is not None and controller.get("uid") == owner["metadata"]["uid"]:
-            return
+            return False
         if controller is None:
+            made = _digest(existing)
+            if made == digest or (made is not None and child.mode == "apply"):
+                return True
             raise ChildConflict(child.key, "nobody that Tidemill knows")
         former = controller.get("kind") == owner["kind"] and controller.get("name") == owner["metadata"]["name"]
         name = f"{controller.get('kind')} {controller.get('name')}"
         raise ChildConflict(child.key, f"an earlier {name} that is being removed" if former else name)
     if child.mode == "create" and _digest(existing) != digest:
         raise ChildConflict(child.key, "another creator")
+    return False

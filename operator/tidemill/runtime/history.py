@@ -35,8 +35,8 @@ class History:
     def went_back(self, kind: str, version: int) -> None:
         """From now on the kind's versions are those of a server that is no further than this."""
         _log.warning(
-            "the API server knows %s only up to resource version %d, and we knew %d: has etcd been restored? "
-            "All is listed anew",
+            "the API server has forgotten some of what it said about %s (it is at resource version %d, and had been at %d): "
+            "was etcd restored? All is listed anew",
             kind,
             version,
             self._indices.newest(kind),

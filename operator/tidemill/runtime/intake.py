@@ -44,8 +44,8 @@ class Intake:
         if before is not None:
             if _same(before.obj, after) and not now.edited:
                 return True
-            if before.facets != now.facets:
-                self.trigger(before.obj, writer=writer)  # what it pointed to before must hear of it too
+            if before.facets != now.facets or before.owner != now.owner:
+                self.trigger(before.obj, writer=writer)  # what it pointed or belonged to before must hear of it too
         self.trigger(after, writer=writer)
         return True
 

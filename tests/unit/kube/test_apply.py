@@ -135,3 +135,19 @@ def test_a_child_that_is_on_its_way_out_is_left_alone() -> None:
     going = stored(child(a=2))
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert send(child(a=1), going, lambda _, __: failure(500, "x")) == (Applied("none"), [])
+
+
+@pytest.mark.parametrize("mode", ["apply", "create"])
+def test_a_child_whose_ownerreference_was_taken_away_gets_it_back(mode: Any) -> None:
+    existing = stored(child(mode, a=1))
+    references = existing["metadata"].pop("ownerReferences")
+    result, made = send(child(mode, a=1), existing, lambda _, __: web.json_response({}))
+    assert result.action == "applied"
+    [(method, path, body)] = made
+    assert (method, path) == ("PATCH", "/apis/batch/v1/namespaces/ns/jobs/j")
+    assert body["metadata"]["ownerReferences"] == references
+    assert ("spec" in body) is (mode == "apply"), "what is created once is not changed"
+    del existing["metadata"]["annotations"]
+    result, made = send(child(mode, a=1), existing, lambda _, __: web.json_response({}))
+    assert isinstance(result, ChildConflict), "one that we never made is not ours"
+    assert not made

@@ -47,6 +47,18 @@ def test_a_child_queues_its_owner() -> None:
     assert play(lambda intake: intake.observed(job()))[0] == ["Dataset ns/d"]
 
 
+def test_a_child_that_loses_its_owner_queues_it() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(job())
+        intake.active = True
+        orphan = job(version=2)
+        del orphan["metadata"]["ownerReferences"]
+        intake.observed(orphan)
+
+    assert play(script)[0] == ["Dataset ns/d"]
+
+
 def test_a_deletion_queues_the_owner_too() -> None:
     def script(intake: Intake) -> None:
         intake.active = False
