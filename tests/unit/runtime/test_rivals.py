@@ -71,6 +71,12 @@ class Electors:
         self.tasks.pop(identity).cancel()
         del self.electors[identity]
 
+    async def stop(self, identity: str) -> None:
+        """As SIGTERM: the Lease is given back."""
+        elector = self.electors[identity][1]
+        self.kill(identity)
+        await elector.release()
+
     def leaders(self) -> set[str]:
         """Who leads; fails when two counts do."""
         leading = {identity: count for identity, (count, elector) in self.electors.items() if elector.is_leader}
@@ -106,12 +112,10 @@ def test_who_comes_later_waits_says_so_and_takes_over(caplog: pytest.LogCaptureF
                 electors.start(index, 3)
             await asyncio.sleep(1)  # several attempts
             assert electors.leaders() == {"0-of-2", "1-of-2"}
-            await electors.electors["0-of-2"][1].release()
-            electors.kill("0-of-2")
+            await electors.stop("0-of-2")
             await asyncio.sleep(1)
             assert electors.leaders() == {"1-of-2"}, "as long as one is left nobody of the others may lead"
-            await electors.electors["1-of-2"][1].release()
-            electors.kill("1-of-2")
+            await electors.stop("1-of-2")
             await electors.until({"0-of-3", "1-of-3", "2-of-3"})
 
     caplog.set_level(logging.WARNING, logger="tidemill.rivals")
