@@ -155,6 +155,8 @@ class Reason(StrEnum):
     """A child's name belongs to an object that something else made: rename or delete that one."""
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     """The namespace is being deleted: nothing is made in it."""
+    UNKNOWN_FIELDS = "UnknownFields"
+    """The spec has fields that this version of the operator does not know and that have no effect; the message names them."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """A ResourceQuota of the namespace is used up: raise it, or remove what is not needed."""
     FORBIDDEN = "Forbidden"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill.build.settings import BuildSettings
+from tidemill.contract.reasons import Reason
 from tidemill.kube import apply
 from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError, NotLeader
@@ -22,6 +23,7 @@ from tidemill.runtime.logs import of
 from tidemill.runtime.metrics import Metrics
 from tidemill.runtime.postman import Postman
 from tidemill.runtime.queue import WorkQueue
+from tidemill.runtime.unknown import UnknownFields
 
 Reconciler = Callable[[Object, Observed, Context], Plan]
 REPORT_AFTER = 2
@@ -57,6 +59,7 @@ class Driver:
         self._metrics = metrics
         self._now = now
         self._refused: dict[str, dict[str, Any]] = {}
+        self._unknown = UnknownFields()
 
     async def work(self) -> None:
         """Reconcile key after key."""
@@ -84,7 +87,11 @@ class Driver:
             self._queue.forget(key)
             if obj is None:
                 self._refused.pop(str(key), None)
+                self._unknown.forget(key)
             return None
+        if said := self._unknown.news(key, obj):
+            _log.warning("%s: %s", key, said, extra=of(key))
+            self._postman.post(obj, Event(reason=Reason.UNKNOWN_FIELDS.value, message=said, type="Warning"))
         plan = self._reconcilers[key.kind](obj, self._indices, Context(now=self._now(), settings=self._settings))
         for child in plan.children:
             await self._ensure(child, obj, key)
