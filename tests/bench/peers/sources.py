@@ -82,7 +82,7 @@ def _build(name: str, built: Path) -> None:
         copy = Path(folder) / name
         shutil.copytree(source(name), copy, copy_function=shutil.copyfile)
         subprocess.run(["chmod", "-R", "u+w", copy], check=True)
-        command = ["nice", "-n", "15", "go", "build", "-trimpath", "-ldflags", "-s -w"]
+        command = ["nice", "-n", "10", "go", "build", "-trimpath", "-ldflags", "-s -w"]
         command += ["-o", str(built.with_suffix(".tmp")), module.package]
         process = subprocess.Popen(command, cwd=copy, env=_environment(), stdout=out, stderr=out)
         try:
