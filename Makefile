@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup check test test-fast test-e2e demo images cluster-up cluster-down bench bench-peers lock
+.PHONY: help setup check test test-fast test-e2e demo images cluster-up cluster-down bench bench-peers bench-scale lock
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 # tests that need no cluster; those of the images' packages run as they are on this machine
-FAST := $(filter-out tests/e2e/ tests/bench/ tests/__pycache__/,$(wildcard tests/*/))
+FAST := $(filter-out tests/e2e/ tests/faults/ tests/bench/ tests/__pycache__/,$(wildcard tests/*/))
 PACKAGES := operator/tidemill images/worker/tidemill_worker images/serving/tidemill_agent hack/imagebuild hack/cluster_kind.py hack/torch_cpu_stubs.py
 
 help: ## list the tasks
@@ -34,7 +34,7 @@ test-fast: setup ## all tests that need no cluster
 
 test-e2e: setup cluster-up ## the tests on a real cluster
 	@eval "$$(hack/cluster env)"
-	$(PYTEST) -m e2e tests/e2e tests/agent
+	$(PYTEST) -m e2e tests/e2e tests/agent tests/glue tests/faults
 
 test: check ## everything: check, unit, property, golden, glue and end-to-end tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not e2e" $(FAST)
@@ -59,6 +59,9 @@ bench: setup ## measure Tidemill, beside its peers where there are any
 
 bench-peers: setup ## measure Tidemill beside JobSet, Trainer, Kueue and KServe, 1,000 objects each (over an hour)
 	@hack/bench peers.run
+
+bench-scale: setup ## measure the engine at 100 to 10,000 resources (40 minutes and more; ARGS=--quick tests the bench)
+	@hack/bench scale.run $(ARGS)
 
 lock: ## resolve the requirements anew
 	@hack/lock --upgrade
