@@ -31,7 +31,7 @@ _CHANGES: dict[str, Callable[[int], Raw]] = {
     "Dataset": lambda n: {"inputs": [{"name": "raw", "s3": {"uri": f"s3://raw/changed/{n}.parquet"}}]},
     "TrainingRun": lambda n: {"resources": {"cpu": f"{1001 + n}m"}},
     "ModelVersion": lambda n: {"resources": {"cpu": f"{501 + n}m"}},
-    "Deployment": lambda n: {"online": {"samplingPercent": 10 + (n % 8000) / 100}},
+    "Deployment": lambda n: {"online": {"samplingPercent": 20 + (n % 8000) / 100}},
     "DriftPolicy": lambda n: {"minSamples": 501 + n},
 }
 

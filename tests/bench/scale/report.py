@@ -74,12 +74,12 @@ def shares_text(results: Sequence[Result]) -> str:
 
 
 def calls_text(results: Sequence[Result]) -> str:
-    """API calls by verb for each object of the mix, by the operator's own count and by the audit log's."""
+    """API calls for each object of the mix: by verb as the operator counts them, and one by one as the audit log has them."""
     rows = []
     for result in results:
         fill = result["mixed"]["fill"]
         own = ", ".join(f"{verb} {n / fill['objects']:.2f}" for verb, n in fill["apiCalls"].items() if n)
-        audited = ", ".join(f"{verb} {n / fill['objects']:.2f}" for verb, n in fill["auditedCalls"].items())
+        audited = ", ".join(f"{call} {n / fill['objects']:.2f}" for call, n in fill["auditedByCall"].items())
         rows.append([f"{result['size']:,}", own, audited])
     return table(["resources", "the operator's metrics", "the audit log"], rows)
 

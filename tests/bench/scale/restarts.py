@@ -31,7 +31,7 @@ async def idle(stage: Stage, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "writes": sum(writes.values()),
         "writesByCall": writes,
-        "calls": cost["auditedCalls"],
+        "calls": cost["auditedByCall"],
         "reconciles": cost["reconciles"],
         "operatorCpuSeconds": cost["operatorCpuSeconds"],
         "cpuPercent": round(cost["operatorCpuSeconds"] / cost["seconds"] * 100, 2),

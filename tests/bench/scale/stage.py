@@ -113,7 +113,7 @@ class Step:
         added = after.reading.since(before.reading)
         calls = {v: n for v, n in added.by("tidemill_api_requests_total", "verb").items() if n}
         lease = added.total("tidemill_api_requests_total", kind="Lease")
-        audited = Counter(r.verb for r in stage.requests(self.mark))
+        requests = stage.requests(self.mark)
         usage = {
             name: round(used["cpu"] - self._before["usage"][name]["cpu"], 2)
             for name, used in stage.bench.usage().items()
@@ -131,8 +131,9 @@ class Step:
             "apiCallsPerObject": round((sum(calls.values()) - lease) / objects, 2),
             "apiCalls": {verb: round(count) for verb, count in sorted(calls.items())},
             "leaseCalls": round(lease),
-            "auditedCalls": dict(sorted(audited.items())),
-            "auditedCallsPerObject": round(sum(audited.values()) / objects, 2),
+            "auditedCalls": dict(Counter(r.verb for r in requests)),
+            "auditedByCall": dict(Counter(r.call for r in requests).most_common()),
+            "auditedCallsPerObject": round(len(requests) / objects, 2),
             "othersCpuSeconds": {**usage, "simulator": round(simulator, 2)},
             "memory": stage.operator.memory(),
         }
