@@ -15,7 +15,7 @@ from tests.e2e.apiserver import ROOT, Api, eventually, kubectl, proxied, tempora
 from tests.e2e.cluster import Cluster
 from tests.e2e.helm import MONITORING, dry_run, helm, installed, kinds, may, must, one, render, wrong_permissions
 
-from tidemill.runtime import settings
+from tidemill.runtime import options
 
 pytestmark = pytest.mark.e2e
 
@@ -101,7 +101,7 @@ def test_the_operator_understands_its_settings(cluster: Cluster, tmp_path: Path,
     del cluster
     config = one(render("tidemill", *arguments), "ConfigMap", "tidemill")["data"]["settings.yaml"]
     (tmp_path / "settings.yaml").write_text(config)
-    loaded = settings.load([f"--config={tmp_path / 'settings.yaml'}"], {})
+    loaded = options.load([f"--config={tmp_path / 'settings.yaml'}"], {})
     assert loaded.watch.namespaces == (("team-a", "team-b") if arguments == TWO else ())
     assert loaded.children.agent_role_kind == ("Role" if arguments == TWO else "ClusterRole")
     assert loaded.children.agent_role_name == "tidemill-agent"

@@ -12,7 +12,7 @@ from tests.glue.tiny import TINY
 from tidemill.kube.config import load as load_connection
 from tidemill.kube.resources import WATCHABLE
 from tidemill.runtime.app import App
-from tidemill.runtime.settings import validate
+from tidemill.runtime.options import validate
 
 GHOST = {
     "apiVersion": "v1",

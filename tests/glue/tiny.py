@@ -21,7 +21,7 @@ from tidemill.reconcile.plan import Child, Event, Key, Manifest, Patch, Plan
 from tidemill.runtime import logs
 from tidemill.runtime.app import App
 from tidemill.runtime.driver import Reconciler
-from tidemill.runtime.settings import load
+from tidemill.runtime.options import load
 
 
 def run_to_job(obj: Object, observed: Observed, context: Context) -> Plan:

@@ -43,9 +43,9 @@ class StaticToken:
 class FileToken:
     """A token in a file that the kubelet rotates: read again when half a minute has passed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = "service account token") -> None:
         self._path = path
-        self._value = _read_text(path, "token")
+        self._value = _read_text(path, what)
         self._read_at = time.monotonic()
 
     def get(self) -> str:
@@ -54,7 +54,7 @@ class FileToken:
             self._read_at = time.monotonic()
             try:
                 self._value = self._path.read_text().strip() or self._value
-            except OSError:
+            except (OSError, UnicodeDecodeError):
                 return self._value
         return self._value
 
@@ -92,9 +92,9 @@ def in_cluster(root: Path = SERVICE_ACCOUNT) -> Connection:
     namespace = root / "namespace"
     return Connection(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        tls=_tls(ca_file=root / "ca.crt"),
+        tls=_tls("service account", ca_file=root / "ca.crt"),
         token=FileToken(root / "token"),
-        namespace=_read_text(namespace, "namespace") if namespace.exists() else "default",
+        namespace=_read_text(namespace, "service account namespace") if namespace.exists() else "default",
     )
 
 
@@ -104,8 +104,8 @@ def from_kubeconfig(path: Path, *, context: str | None = None) -> Connection:
         document = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"kubeconfig {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"kubeconfig {path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"kubeconfig {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"kubeconfig {path}: not a mapping")
     name = context or document.get("current-context") or ""
@@ -130,15 +130,19 @@ def from_kubeconfig(path: Path, *, context: str | None = None) -> Connection:
 
 
 def _named(document: dict[str, Any], path: Path, section: str, key: str, name: str) -> dict[str, Any]:
-    for entry in document.get(section) or ():
-        if entry.get("name") == name:
-            return entry.get(key) or {}
+    entries = document.get(section) or []
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == name:
+            found = entry.get(key) or {}
+            if not isinstance(found, dict):
+                raise ConfigError(f"kubeconfig {path}: {key} of {section} entry {name!r} must be a mapping")
+            return found
     raise ConfigError(f"kubeconfig {path}: {section} has no entry named {name!r}")
 
 
 def _kubeconfig_token(user: dict[str, Any], path: Path) -> Token | None:
     if user.get("tokenFile"):
-        return FileToken(path.parent / user["tokenFile"])
+        return FileToken(path.parent / user["tokenFile"], f"kubeconfig {path}: tokenFile")
     return StaticToken(user["token"]) if user.get("token") else None
 
 
@@ -147,7 +151,8 @@ def _kubeconfig_tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -
     ca_data = (
         _decode(cluster["certificate-authority-data"], path) if cluster.get("certificate-authority-data") else None
     )
-    context = _tls(ca_file=ca_file, ca_data=ca_data, insecure=bool(cluster.get("insecure-skip-tls-verify")))
+    insecure = bool(cluster.get("insecure-skip-tls-verify"))
+    context = _tls(f"kubeconfig {path}", ca_file=ca_file, ca_data=ca_data, insecure=insecure)
     cert, key = user.get("client-certificate"), user.get("client-key")
     if user.get("client-certificate-data") and user.get("client-key-data"):
         with tempfile.NamedTemporaryFile(prefix="tidemill-", suffix=".pem") as pem:  # mode 0600, gone when loaded
@@ -163,10 +168,12 @@ def _load_certificate(context: ssl.SSLContext, cert: str, key: str | None, path:
     try:
         context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"kubeconfig {path}: client certificate or key unusable: {error}") from error
+        raise ConfigError(f"kubeconfig {path}: client certificate or key unusable: {_why(error)}") from error
 
 
-def _tls(*, ca_file: Path | None = None, ca_data: bytes | None = None, insecure: bool = False) -> ssl.SSLContext:
+def _tls(
+    what: str, *, ca_file: Path | None = None, ca_data: bytes | None = None, insecure: bool = False
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if insecure:
         context.check_hostname = False
@@ -180,7 +187,8 @@ def _tls(*, ca_file: Path | None = None, ca_data: bytes | None = None, insecure:
         else:
             context.load_default_certs()
     except (OSError, ssl.SSLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"CA certificate {ca_file or 'of the kubeconfig'} unusable: {error}") from error
+        field = f"CA certificate {ca_file}" if ca_file else "certificate-authority-data"
+        raise ConfigError(f"{what}: {field} unusable: {_why(error)}: give the cluster's CA in PEM format") from error
     return context
 
 
@@ -194,8 +202,19 @@ def _decode(text: str, path: Path) -> bytes:
 def _read_text(path: Path, what: str) -> str:
     try:
         text = path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"service account {what} {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path}: {_why(error)}") from error
     if not text:
-        raise ConfigError(f"service account {what} {path} is empty")
+        raise ConfigError(f"{what} {path} is empty")
     return text
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, in words for people."""
+    match error:
+        case ssl.SSLError():
+            return (error.reason or "no certificate in it").replace("_", " ").lower()
+        case OSError():
+            return error.strerror or str(error)
+        case _:
+            return "not text"

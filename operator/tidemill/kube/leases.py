@@ -53,7 +53,9 @@ async def write(
             attempts=1,
         )
     except ApiError as error:
-        if error.conflict or error.not_found:
+        if error.conflict or (
+            error.not_found and previous is not None
+        ):  # a create is answered so without its namespace
             return None
         raise
     return written

@@ -42,6 +42,11 @@ class TokenBucket:
 class RateLimiter:
     """Holds requests until the bucket has a token for them."""
 
+    @classmethod
+    def of(cls, qps: float, burst: int, *, waited: Callable[[float], None]) -> RateLimiter | None:
+        """One for these limits; None when qps is 0, which means no limit."""
+        return cls(TokenBucket(qps, burst), waited=waited) if qps else None
+
     def __init__(
         self,
         bucket: TokenBucket,

@@ -12,7 +12,8 @@ from tidemill.kube.config import load as load_connection
 from tidemill.reconcile.registry import RECONCILERS
 from tidemill.runtime import logs
 from tidemill.runtime.app import App
-from tidemill.runtime.settings import Settings, SettingsError, load
+from tidemill.runtime.options import load
+from tidemill.runtime.settings import Settings, SettingsError
 
 _log = logging.getLogger("tidemill")
 EXIT_SETTINGS = 2
@@ -30,14 +31,22 @@ def main(arguments: list[str]) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    connection = load_connection(settings.kubeconfig or None)
-    app = App(settings, reconcilers=RECONCILERS, connection=connection)
     try:
-        await app.run()
+        connection = load_connection(settings.kubeconfig or None)
+        await App(settings, reconcilers=RECONCILERS, connection=connection).run()
+    except ConfigError as error:
+        raise SettingsError(f"{error}{_from(settings, 'kubeconfig')}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{error}{_from(settings, error.key)}") from error
     except OSError as error:
         _log.error("%s", error)
         return 1
     return 0
+
+
+def _from(settings: Settings, key: str) -> str:
+    origin = settings.origin(key)
+    return f", from {origin}" if origin else ""
 
 
 if __name__ == "__main__":

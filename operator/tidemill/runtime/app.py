@@ -18,7 +18,7 @@ from tidemill.contract.results import Progress
 from tidemill.kube.client import Client
 from tidemill.kube.config import Connection
 from tidemill.kube.events import EventRecorder
-from tidemill.kube.ratelimit import RateLimiter, TokenBucket
+from tidemill.kube.ratelimit import RateLimiter
 from tidemill.kube.resources import WATCHABLE
 from tidemill.reconcile.observed import DriftReading
 from tidemill.runtime.discovery import require_namespaces, wait_for_kinds
@@ -73,15 +73,12 @@ class App:
             on_change=self._lead,
             rivals=Rivals(self._lease_client, lease, namespace=where, shard=shard).held,
         )
-        limit = settings.client
         self._client = Client(
             connection,
             connections=max(16, settings.workers),
             hook=self.metrics.api_call,
             guard=self.elector.guard,
-            limiter=RateLimiter(TokenBucket(limit.qps, limit.burst), waited=self.metrics.throttle.observe)
-            if limit.qps
-            else None,
+            limiter=RateLimiter.of(settings.client.qps, settings.client.burst, waited=self.metrics.throttle.observe),
         )
         self.seeder: Seeder | None = None
         self._resync: Resync | None = None
@@ -154,7 +151,7 @@ class App:
         if types is None:
             return
         namespaces = self.settings.watch.namespaces
-        await require_namespaces(self._lease_client, namespaces)
+        await require_namespaces(self._lease_client, self.settings)
         seeder = self.seeder = Seeder(self._client, self.indices, self.intake, types, namespaces)
         self._resync = Resync(
             self._client,

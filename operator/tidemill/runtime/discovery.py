@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError, ConnectionFailed
 from tidemill.kube.resources import NAMESPACE, OURS, ResourceType
-from tidemill.runtime.settings import SettingsError
+from tidemill.runtime.settings import Settings, SettingsError
 
 RETRY_SECONDS = 3.0
 _log = logging.getLogger("tidemill.discovery")
@@ -46,14 +46,17 @@ async def wait_for_kinds(client: Client, types: Iterable[ResourceType]) -> list[
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def require_namespaces(client: Client, names: Iterable[str]) -> None:
-    """Raises SettingsError when a namespace that shall be watched does not exist. Not being allowed to ask is no error."""
-    for name in names:
+async def require_namespaces(client: Client, settings: Settings) -> None:
+    """Raises SettingsError when a namespace of the settings does not exist. Not being allowed to ask is no error."""
+    named = [("watch.namespaces", name) for name in settings.watch.namespaces]
+    for key, name in [*named, ("lease.namespace", settings.lease.namespace)]:
         try:
-            await client.request("get", NAMESPACE.path(None, name), kind="Namespace")
+            if name:
+                await client.request("get", NAMESPACE.path(None, name), kind="Namespace")
         except ApiError as error:
             if error.not_found:
-                raise SettingsError(f"watch.namespaces: namespace {name!r} does not exist") from error
+                text = f"{key}: namespace {name!r} does not exist: create it, or name another"
+                raise SettingsError(text, key=key) from error
             if not error.forbidden:
                 raise
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from tidemill.runtime.settings import SettingsError
+
 Check = Callable[[], str | None]
 """None when all is well, else what is wrong."""
 
@@ -29,14 +31,21 @@ class Probes:
         """The port that is listened on, once started."""
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the address is taken."""
+        """Listen. Raises SettingsError when the address is taken."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._address, self._port).start()
+        try:
+            await web.TCPSite(self._runner, self._address, self._port).start()
+        except OSError as error:
+            where = f"{self._address}:{self._port}"
+            raise SettingsError(
+                f"httpPort: nothing can listen on {where}: {error.strerror}: choose another port or httpAddress",
+                key="httpPort",
+            ) from error
         self.bound_port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

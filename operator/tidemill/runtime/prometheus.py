@@ -28,10 +28,18 @@ class Prometheus:
         if settings.ca_file:
             try:
                 self._tls = ssl.create_default_context(cafile=settings.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise SettingsError(f"prometheus.caFile: {settings.ca_file}: {error}") from error
-        if settings.token_file and not Path(settings.token_file).is_file():
-            raise SettingsError(f"prometheus.tokenFile: {settings.token_file}: no such file")
+            except ssl.SSLError as error:
+                raise _unusable("caFile", settings.ca_file, "no certificate in PEM format") from error
+            except OSError as error:
+                raise _unusable("caFile", settings.ca_file, error.strerror) from error
+        if settings.token_file:
+            try:
+                if not Path(settings.token_file).read_text().strip():
+                    raise _unusable("tokenFile", settings.token_file, "is empty")
+            except UnicodeDecodeError as error:
+                raise _unusable("tokenFile", settings.token_file, "is not text") from error
+            except OSError as error:
+                raise _unusable("tokenFile", settings.token_file, error.strerror) from error
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -64,6 +72,13 @@ class Prometheus:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise PrometheusError(f"{self._settings.url} cannot be reached: {error or type(error).__name__}") from error
         return _decode(raw, response.status)
+
+
+def _unusable(name: str, file: str, why: str | None) -> SettingsError:
+    return SettingsError(
+        f"prometheus.{name}: {file}: {why}: give a file that the operator can read, or leave it out",
+        key=f"prometheus.{name}",
+    )
 
 
 def _decode(raw: bytes, status: int) -> list[tuple[Labels, dict[int, float]]]:

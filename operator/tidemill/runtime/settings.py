@@ -1,27 +1,27 @@
-"""Settings of the operator: one YAML file, environment variables, flags; each later one wins. Wrong ones stop the start."""
+"""Settings of the operator: what can be set, and within which limits. Where they come from is the business of options.py."""
 
 from __future__ import annotations
 
-import argparse
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic.alias_generators import to_camel
 
 from tidemill.build import settings as build
 
-ENV_PREFIX = "TIDEMILL_OPERATOR_"
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Url = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message names it, says why, and where it came from."""
+    """A setting is wrong; the message names it, says why, and the way out."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        """`key` is for those who find the mistake without knowing where the setting came from: see Settings.origin."""
+        super().__init__(message)
+        self.key = key
 
 
 class _Section(BaseModel):
@@ -183,6 +183,7 @@ class Settings(_Section):
     shard: ShardSettings = ShardSettings()
     log: LogSettings = LogSettings()
     children: ChildSettings = ChildSettings()
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _shared_out(self) -> Self:
@@ -197,6 +198,15 @@ class Settings(_Section):
             )
         return self
 
+    def origin(self, key: str) -> str:
+        """Where a setting (as in the file: watch.namespaces) came from, for messages; '' when nobody has set it."""
+        return self._origins.get(key, "")
+
+    def came_from(self, origins: Mapping[str, str]) -> Self:
+        """The same settings, which know where each came from."""
+        self._origins = origins
+        return self
+
     def for_builders(self) -> build.BuildSettings:
         """The part that shapes children."""
         return build.BuildSettings(
@@ -204,93 +214,3 @@ class Settings(_Section):
             store=build.Store(**self.store.model_dump()),
             **self.children.model_dump(),
         )
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line: one flag for each setting."""
-    result = argparse.ArgumentParser(
-        prog="python -m tidemill.runtime",
-        description="The Tidemill operator.",
-        epilog=f"Each setting can also come from --config (YAML, camelCase) or the environment ({ENV_PREFIX}<SETTING>).",
-    )
-    result.add_argument("--config", metavar="FILE", help="YAML file with settings")
-    for path, model, name in _leaves(Settings):
-        field = model.model_fields[name]
-        default = field.default
-        shown = "" if default in ("", (), {}) else f" (default: {default})"
-        result.add_argument(
-            "--" + "-".join(path).replace("_", "-"), dest=".".join(path), metavar="VALUE", default=None,
-            help=f"{field.description or ''}{shown}".replace("%", "%%"),
-        )  # fmt: skip
-    return result
-
-
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """The settings from flags, environment and file. Raises SettingsError."""
-    flags = vars(parser().parse_args(arguments))
-    config = flags.pop("config") or environment.get(ENV_PREFIX + "CONFIG")
-    values: dict[str, Any] = _read_file(Path(config)) if config else {}
-    known = {ENV_PREFIX + "_".join(path).upper(): (path, model, name) for path, model, name in _leaves(Settings)}
-    for variable in sorted(v for v in environment if v.startswith(ENV_PREFIX) and v != ENV_PREFIX + "CONFIG"):
-        if variable not in known:
-            raise SettingsError(f"environment variable {variable}: no such setting (see --help)")
-        _put(values, *known[variable], environment[variable])
-    for path, model, name in known.values():
-        if (text := flags[".".join(path)]) is not None:
-            _put(values, path, model, name, text)
-    return validate(values, source=config or "flags and environment")
-
-
-def validate(values: Mapping[str, Any], *, source: str = "settings") -> Settings:
-    """Settings from plain values. Raises SettingsError with one line that names every wrong setting."""
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            where = ".".join(to_camel(str(p)) for p in item["loc"]) or "settings"
-            if item["type"] == "extra_forbidden":
-                problems.append(f"{where}: no such setting")
-            else:
-                problems.append(f"{where}: {item['msg']} (got {item['input']!r})")
-        raise SettingsError(f"{source}: {'; '.join(problems)}") from None
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path}: the document must be a mapping of settings")
-    return values
-
-
-def _leaves(
-    model: type[BaseModel], above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], type[BaseModel], str]]:
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _leaves(kind, (*above, name))
-        else:
-            yield (*above, name), model, name
-
-
-def _put(values: dict[str, Any], path: tuple[str, ...], model: type[BaseModel], name: str, text: str) -> None:
-    """Set one value from text, under the same spelling as the file's, so that it replaces what the file says."""
-    for part in path[:-1]:
-        inner = values.setdefault(to_camel(part), {})
-        if not isinstance(inner, dict):
-            raise SettingsError(f"{to_camel(part)}: must be a mapping of settings")
-        values = inner
-    default = model.model_fields[name].default
-    value: Any = text
-    if isinstance(default, tuple):
-        value = [item for item in re.split(r"\s*,\s*", text.strip()) if item]
-    elif isinstance(default, dict):
-        pairs = [item.partition("=") for item in re.split(r"\s*,\s*", text.strip()) if item]
-        value = {key: val for key, _, val in pairs}
-    values[to_camel(path[-1])] = value

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemill.runtime.settings import validate
+from tidemill.runtime.options import validate
 from tidemill.runtime.shards import Shard
 
 from .conftest import ROOT, Render

@@ -11,7 +11,7 @@ import yaml
 from tidemill.kube import config
 
 
-def kubeconfig(folder: Path, *, user: dict[str, Any], cluster: dict[str, Any] | None = None) -> Path:
+def kubeconfig(folder: Path, *, user: Any, cluster: dict[str, Any] | None = None) -> Path:
     path = folder / "config"
     document = {
         "current-context": "c",
@@ -37,13 +37,29 @@ def test_a_token_and_a_namespace(tmp_path: Path) -> None:
         ({"exec": {}}, None, "user 'u' uses exec, which is not supported"),
         ({}, {"server": "k8s"}, "cluster 'k' has no usable server: 'k8s'"),
         ({}, {"server": "https://x", "certificate-authority-data": "%%"}, "is not base64"),
-        ({}, {"server": "https://x", "certificate-authority": "none.crt"}, "none.crt unusable"),
+        ({}, {"server": "https://x", "certificate-authority": "none.crt"}, "none.crt unusable: No such file"),
+        (
+            {},
+            {"server": "https://x", "certificate-authority": "config"},
+            "config unusable: no certificate .*: give the cluster's CA",
+        ),
+        (
+            {},
+            {"server": "https://x", "certificate-authority-data": "bm9uZQ=="},
+            "kubeconfig .*: certificate-authority-data unusable: .* in PEM format",
+        ),
+        ({"tokenFile": "none"}, None, "kubeconfig .*: tokenFile .*none: No such file"),
+        ({"tokenFile": "binary"}, None, "kubeconfig .*: tokenFile .*binary: not text"),
+        ({"tokenFile": "empty"}, None, "kubeconfig .*: tokenFile .*empty is empty"),
+        ("name", None, "user of users entry 'u' must be a mapping"),
         ({"client-certificate": "a", "client-key": "b"}, {"server": "https://x"}, "client certificate or key unusable"),
     ],
 )
 def test_errors_name_the_file_and_the_field(
-    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any] | None, message: str
+    tmp_path: Path, user: Any, cluster: dict[str, Any] | None, message: str
 ) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty").write_text("\n")
     with pytest.raises(config.ConfigError, match=message):
         config.from_kubeconfig(kubeconfig(tmp_path, user=user, cluster=cluster))
 
@@ -52,6 +68,20 @@ def test_a_missing_context_is_named(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, user={})
     with pytest.raises(config.ConfigError, match="contexts has no entry named 'other'"):
         config.from_kubeconfig(path, context="other")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: [", b"- a list"])
+def test_what_is_no_kubeconfig_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config").write_bytes(content)
+    with pytest.raises(config.ConfigError, match=r"kubeconfig .*/config: not (YAML|a mapping)") as caught:
+        config.from_kubeconfig(tmp_path / "config")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("{current-context: c, contexts: {c: {}}}")
+    with pytest.raises(config.ConfigError, match="contexts has no entry named 'c'"):
+        config.from_kubeconfig(tmp_path / "config")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
