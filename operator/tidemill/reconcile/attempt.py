@@ -15,6 +15,7 @@ from tidemill.contract.reasons import Reason
 from tidemill.reconcile.conditions import shorten
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Patch
+from tidemill.reconcile.typed import typed
 
 MESSAGE_LIMIT = 280
 """Ten attempts stand in status, and an object stays below 10 kB."""
@@ -44,7 +45,7 @@ class Scene:
     def version(self, reference: VersionReference | None) -> ModelVersion | None:
         """The ModelVersion of a reference, if it still exists."""
         found = self.observed.get("ModelVersion", self.namespace, reference.name) if reference else None
-        return ModelVersion.model_validate(found) if found else None
+        return typed(ModelVersion, found) if found else None
 
     def is_mine(self, child: Object) -> bool:
         """Whether the policy controls an object."""

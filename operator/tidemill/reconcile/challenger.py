@@ -17,6 +17,7 @@ from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Child, Manifest
 from tidemill.reconcile.podstate import containers
 from tidemill.reconcile.retry import cause_of
+from tidemill.reconcile.typed import typed
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 
@@ -32,7 +33,7 @@ def preparing(scene: Scene) -> Step:
         return stay(scene, f"Dataset {name} is being prepared", children=(Child(manifest=manifest, mode="create"),))
     if not scene.is_mine(found):
         return _taken(scene, "Dataset", found)
-    dataset = Dataset.model_validate(found)
+    dataset = typed(Dataset, found)
     if failure := _stalled(dataset):
         return fail(scene, failure[0], f"Dataset {name}: {failure[1]}")
     if not is_current(dataset.status, dataset.metadata.generation) or dataset.status.digest is None:
@@ -53,12 +54,12 @@ def training(scene: Scene) -> Step:
         template = scene.observed.get("TrainingRun", scene.namespace, scene.retrain.template)
         if template is None:
             return stay(scene, f"waiting for the template: there is no TrainingRun {scene.retrain.template}")
-        spec = TrainingRun.model_validate(template).spec
+        spec = typed(TrainingRun, template).spec
         manifest = challenger_run(scene.policy, scene.retrain, scene.attempt, spec)
         return stay(scene, f"TrainingRun {name} trains", children=(Child(manifest=manifest, mode="create"),))
     if not scene.is_mine(found):
         return _taken(scene, "TrainingRun", found)
-    run = TrainingRun.model_validate(found)
+    run = typed(TrainingRun, found)
     started = scene.attempt.training_started_at or _training_since(scene, found)
     update: dict[str, object] = {} if started is None else {"training_started_at": started}
     if failure := _stalled(run):

@@ -25,6 +25,7 @@ from tidemill.reconcile.policies.variant import ServedArtifact, choose_artifact
 from tidemill.reconcile.servers import Loaded, addresses, candidates, placements_of
 from tidemill.reconcile.serving import choose, log_serving, reference
 from tidemill.reconcile.swapping import Swapping, Target, swapping
+from tidemill.reconcile.typed import typed
 
 TRACK = "stable"
 
@@ -97,7 +98,7 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
 
 def _pool(deployment: Deployment, online: Online, observed: Observed) -> ServingPool | None:
     obj = observed.get("ServingPool", deployment.metadata.namespace, online.pool)
-    return ServingPool.model_validate(obj) if obj else None
+    return typed(ServingPool, obj) if obj else None
 
 
 def _servers(

@@ -8,6 +8,7 @@ from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunSpec
 from tidemill.contract.reasons import Reason
 from tidemill.reconcile.artifacts import Waiting
 from tidemill.reconcile.observed import Observed
+from tidemill.reconcile.typed import typed
 
 _METRICS = {
     "Regression": ("mae", "rmse", "medianAbsoluteError"),
@@ -48,7 +49,7 @@ def action_problem(policy: DriftPolicy, deployment: Deployment, observed: Observ
         return _stalled(
             Reason.NOT_FOUND, f"there is no Dataset {retrain.base}: create it or correct spec.action.retrain.base"
         )
-    return _mismatch(retrain, TrainingRun.model_validate(found).spec, deployment)
+    return _mismatch(retrain, typed(TrainingRun, found).spec, deployment)
 
 
 def _mismatch(retrain: Retrain, template: TrainingRunSpec, deployment: Deployment) -> Waiting | None:

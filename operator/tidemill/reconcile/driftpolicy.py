@@ -23,6 +23,7 @@ from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Event, Plan
 from tidemill.reconcile.policies.cooldown import Hold, hold
 from tidemill.reconcile.retraining import abandon, advance, begin, forgotten, record, started
+from tidemill.reconcile.typed import typed
 
 
 def reconcile_driftpolicy(policy: DriftPolicy, observed: Observed, context: Context) -> Plan:
@@ -46,7 +47,7 @@ def reconcile_driftpolicy(policy: DriftPolicy, observed: Observed, context: Cont
 
 def _deployment(policy: DriftPolicy, observed: Observed) -> Deployment | None:
     obj = observed.get("Deployment", policy.metadata.namespace, policy.spec.deployment)
-    return Deployment.model_validate(obj) if obj else None
+    return typed(Deployment, obj) if obj else None
 
 
 def _advance(policy: DriftPolicy, deployment: Deployment | None, observed: Observed, context: Context) -> Step | None:
@@ -175,7 +176,7 @@ def _rolling_out(deployment: Deployment, status: DriftPolicyStatus, observed: Ob
     found = observed.get("ModelVersion", deployment.metadata.namespace, last.challenger.name)
     if found is None:
         return None
-    version = ModelVersion.model_validate(found)
+    version = typed(ModelVersion, found)
     pending = version.spec.stage == "Production" and version.status.stage != "Archived"
     return version.metadata.name if pending else None
 

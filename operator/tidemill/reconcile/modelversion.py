@@ -25,6 +25,7 @@ from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.reconcile.policies.stage import decide_stage, is_approved, is_verified, with_transition
 from tidemill.reconcile.retry import retriable, retry_of
+from tidemill.reconcile.typed import typed
 from tidemill.reconcile.variants import Step, View, export, optimise, set_variants_ready
 
 VERIFIED, APPROVED = "Verified", "Approved"
@@ -71,7 +72,7 @@ def reconcile_modelversion(version: ModelVersion, observed: Observed, context: C
         )
 
     siblings = observed.select("ModelVersion", version.metadata.namespace, "model", version.spec.model)
-    decision = decide_stage(version, [ModelVersion.model_validate(s) for s in siblings], now=format_time(context.now))
+    decision = decide_stage(version, [typed(ModelVersion, s) for s in siblings], now=format_time(context.now))
     if change := decision.transition:
         by = f" by {change.by}" if change.by else ""
         text = f"stage {change.from_} → {change.to}: {change.reason}{by}"

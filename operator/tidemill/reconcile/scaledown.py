@@ -15,6 +15,7 @@ from tidemill.reconcile.conditions import ConditionSet
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.servers import Loaded, server_pod
 from tidemill.reconcile.serving import listed
+from tidemill.reconcile.typed import typed
 
 SCALED_DOWN = "ScaledDown"
 """Only there, and False, while servers stay longer than the spec asks for. Its time is when that began."""
@@ -70,7 +71,7 @@ def _busy(
     busy: dict[int, set[str]] = {}
     for obj in placements:
         name = obj["spec"].get("pod")
-        if name in servers and Loaded(placement=ModelPlacement.model_validate(obj), pod=servers[name]).routable:
+        if name in servers and Loaded(placement=typed(ModelPlacement, obj), pod=servers[name]).routable:
             busy.setdefault(numbers[name], set()).add(obj["spec"]["deployment"])
     return busy
 

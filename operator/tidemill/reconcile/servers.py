@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from tidemill.build.statefulset import pool_name
 from tidemill.build.triton import TRITON_CONTAINER
 from tidemill.reconcile.observed import Object, Observed
 from tidemill.reconcile.policies.placement import Candidate
+from tidemill.reconcile.typed import typed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +67,10 @@ def candidates(pool: ServingPool, observed: Observed, *, deployment: Deployment,
     """The servers that the pool should have, in whatever state they are."""
     namespace = pool.metadata.namespace
     missing = _missing_since(pool, deployment)
+    own = Counter(p["spec"].get("pod") for p in observed.owned(deployment.metadata.uid, "ModelPlacement"))
     found: list[Candidate] = []
     for index in range(pool.spec.replicas):
         name = f"{pool_name(pool.metadata.name)}-{index}"
-        placements = observed.select("ModelPlacement", namespace, "pod", name)
-        others = sum(1 for p in placements if p["spec"].get("deployment") != deployment.metadata.name)
         obj = observed.get("Pod", namespace, name)
         pod = server_pod(obj) if obj else None
         since = pod.since if pod else missing
@@ -80,7 +81,7 @@ def candidates(pool: ServingPool, observed: Observed, *, deployment: Deployment,
                 ready=bool(pod and pod.ready),
                 manned=bool(pod and pod.manned),
                 unready_seconds=unready,
-                others=others,
+                others=observed.number_of("ModelPlacement", namespace, "pod", name) - own[name],
             )
         )
     return found
@@ -145,7 +146,7 @@ def placements_of(uid: str, namespace: str, observed: Observed, *, track: str) -
     """The placements of a Deployment's track, each with its pod."""
     found = []
     for obj in observed.owned(uid, "ModelPlacement"):
-        placement = ModelPlacement.model_validate(obj)
+        placement = typed(ModelPlacement, obj)
         if placement.spec.track == track:
             pod = observed.get("Pod", namespace, placement.spec.pod)
             found.append(Loaded(placement=placement, pod=server_pod(pod) if pod else None))

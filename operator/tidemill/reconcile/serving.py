@@ -12,6 +12,7 @@ from tidemill.contract.reasons import Reason, TransitionReason
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Event
 from tidemill.reconcile.policies.selection import Choice, choose_version, usable
+from tidemill.reconcile.typed import typed
 
 TRANSITIONS_KEPT = 10
 
@@ -19,7 +20,7 @@ TRANSITIONS_KEPT = 10
 def versions_of(deployment: Deployment, observed: Observed) -> list[ModelVersion]:
     """All versions of the Deployment's model."""
     found = observed.select("ModelVersion", deployment.metadata.namespace, "model", deployment.spec.model.name)
-    return [ModelVersion.model_validate(obj) for obj in found]
+    return [typed(ModelVersion, obj) for obj in found]
 
 
 def choose(deployment: Deployment, observed: Observed) -> tuple[Choice, ModelVersion | None]:
@@ -67,7 +68,7 @@ def _cause(deployment: Deployment, serving: VersionReference, observed: Observed
     if stage is None:
         return TransitionReason.REQUESTED, "spec.model.version"
     obj = observed.get("ModelVersion", deployment.metadata.namespace, serving.name)
-    log = ModelVersion.model_validate(obj).status.transitions if obj else ()
+    log = typed(ModelVersion, obj).status.transitions if obj else ()
     entry = next((t for t in log if t.to == stage), None)
     return (entry.reason, entry.by) if entry else (TransitionReason.REQUESTED, f"spec.stage of {serving.name}")
 

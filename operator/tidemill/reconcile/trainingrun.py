@@ -82,19 +82,15 @@ def _fix_dataset(run: TrainingRun, observed: Observed, context: Context) -> Plan
             dataset_digest=found.digest,
             dataset_uri=found.uri,
             started_at=format_time(context.now),
-        )
+        ),
+        again=True,
     )
 
 
 def _start(run: TrainingRun, dataset: ArtifactRef, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
+    """The Job, and no status: the Job's own comes within milliseconds, and is told then with the Job's name."""
     job = training_job(run, dataset, context.settings, stored=run.status.artifact_uri is not None)
-    name, conditions = job["metadata"]["name"], _conditions(run, context)
-    conditions.reconciling(Reason.PENDING, f"Job {name} was created")
-    return Plan(
-        children=(Child(manifest=job, mode="create"),),
-        deletes=deletes,
-        status=_status(run, conditions, job_name=name),
-    )
+    return Plan(children=(Child(manifest=job, mode="create"),), deletes=deletes)
 
 
 def _running(

@@ -20,8 +20,43 @@ def _is_ours(obj: Mapping[str, Any]) -> bool:
     return obj.get("kind") in OUR_KINDS and str(obj.get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
-def triggered(obj: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
-    """The keys to reconcile after a change of `obj`, itself included; duplicates are possible."""
+COUNTED_AFTER = 1.0
+"""Seconds after which a pool looks at its placements when some have changed: it counts them, and they change in thousands."""
+
+
+def delay(obj: Mapping[str, Any], key: Key) -> float:
+    """Seconds that a key may wait after a change of `obj`, so that many changes cost one reconcile."""
+    return COUNTED_AFTER if obj.get("kind") == "ModelPlacement" and key.kind == "ServingPool" else 0.0
+
+
+def is_told(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a change of an object matters to the resources that read it, not only to itself and its owner.
+
+    A Dataset that says how far it is, and a pool that counts its placements, would otherwise have everything that uses them
+    reconciled at every step.
+    """
+    unread = _UNREAD.get(after.get("kind", "")) if _is_ours(after) else None
+    return unread is None or _without(before, unread) != _without(after, unread)
+
+
+_UNREAD = {
+    "Dataset": frozenset({"progress"}),
+    "ServingPool": frozenset({"replicas", "readyReplicas", "placements", "loaded", "selector"}),
+}
+"""Fields of the status that no other kind's reconcile reads."""
+
+
+def _without(obj: Mapping[str, Any], unread: frozenset[str]) -> tuple[Any, ...]:
+    meta, status = obj["metadata"], obj.get("status") or {}
+    read = {key: value for key, value in status.items() if key not in unread}
+    return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), read
+
+
+def triggered(obj: Mapping[str, Any], observed: Observed, *, dependents: bool = True) -> Iterator[Key]:
+    """The keys to reconcile after a change of `obj`, itself included; duplicates are possible.
+
+    Without `dependents` only itself and its owner.
+    """
     meta = obj["metadata"]
     namespace, name, spec = meta.get("namespace", ""), meta["name"], obj.get("spec") or {}
     if _is_ours(obj) and obj["kind"] in RECONCILED_KINDS:
@@ -29,6 +64,8 @@ def triggered(obj: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
     for owner in meta.get("ownerReferences", ()):
         if owner.get("controller") and owner.get("kind") in RECONCILED_KINDS:
             yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+    if not dependents:
+        return
     if _is_ours(obj):
         yield from _dependents(obj["kind"], namespace, name, spec, observed)
     elif obj["kind"] == "Pod":

@@ -71,6 +71,10 @@ class Indices:
         """The objects of a kind with a facet of this value, sorted by name."""
         return _sorted(self._facets.get((kind, namespace, facet, value)))
 
+    def number_of(self, kind: str, namespace: str, facet: str, value: str) -> int:
+        """How many objects of a kind have a facet of this value."""
+        return len(self._facets.get((kind, namespace, facet, value), ()))
+
     def progress(self, namespace: str, pod: str) -> Progress | None:
         """What the task in a running pod said last."""
         return self.measurements.progress(namespace, pod) if self.measurements else None

@@ -1,4 +1,4 @@
-"""kopf as informer: watches, reconnects, bookmarks and 410s are its work; every event ends in the intake, nowhere else."""
+"""kopf as informer: watches, reconnects, bookmarks and 410s are its work. Events are taken in as they arrive (stream.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import kopf
-from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from tidemill.kube.config import Connection
 from tidemill.kube.errors import ApiError, ConnectionFailed
@@ -19,54 +18,13 @@ from tidemill.runtime.history import Dimension
 from tidemill.runtime.intake import Intake
 from tidemill.runtime.metrics import Metrics
 from tidemill.runtime.seed import NOTHING, Seeder, selector
+from tidemill.runtime.stream import EventStream, Observe
 
 WATCH_SECONDS = 240
 """A watch is opened anew so often: a silent one is never older than this and kopf's inactivity limit together."""
 _TOO_OLD = "1"
 """A watch from this resourceVersion is answered by 410, and kopf lists again."""
 _log = logging.getLogger("tidemill.informer")
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):
-    """kopf shall neither remember nor compare what it saw: that triples the rate of events."""
-
-    def build(self, *, body: Any, extra_fields: Any = None) -> Any:  # noqa: ARG002
-        return {}
-
-    def fetch(self, *, body: Any) -> None:  # noqa: ARG002
-        return None
-
-    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
-        """Nothing is kept."""
-
-
-class _NoProgress(kopf.ProgressStorage):
-    """There are no handlers with a progress."""
-
-    def fetch(self, *, key: Any, body: Any) -> None:  # noqa: ARG002
-        return None
-
-    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
-        """Nothing is kept."""
-
-    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
-        """Nothing was kept."""
-
-    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
-        """Nothing to touch."""
-
-    def clear(self, *, essence: Any) -> Any:
-        return essence
-
-
-class _NoMemories(ResourceMemories):
-    """kopf shall keep nothing of each object: its memories are for handlers that we do not have.
-
-    Not public in kopf, and the only thing here that is not; the version is pinned.
-    """
-
-    async def recall(self, raw_body: Any, **options: Any) -> ResourceMemory:
-        return await super().recall(raw_body, **{**options, "ephemeral": True})
 
 
 class Informer:
@@ -104,7 +62,6 @@ class Informer:
                 tasks = await kopf.spawn_tasks(
                     registry=self._registry(),
                     settings=self._settings(),
-                    memories=_NoMemories(),
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
@@ -130,8 +87,6 @@ class Informer:
         settings.posting.level = logging.WARNING
         settings.peering.standalone = True
         settings.scanning.disabled = True  # kinds are known at the start; CRDs need not be readable
-        settings.queueing.worker_limit = None  # a limit can deadlock the start
-        settings.queueing.idle_timeout = 0.5
         settings.process.ultimate_exiting_timeout = None
         settings.watching.server_timeout = WATCH_SECONDS
         settings.watching.connect_timeout = 10.0
@@ -140,8 +95,6 @@ class Informer:
         )
         settings.networking.connect_timeout = 10.0
         settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8)
-        settings.persistence.diffbase_storage = _NoDiffBase()
-        settings.persistence.progress_storage = _NoProgress()
         for type_ in self._types:
             if chosen := selector(type_.kind):
                 settings.watching.label_selectors[type_.group, type_.version, type_.plural] = chosen
@@ -155,17 +108,27 @@ class Informer:
         return registry
 
     def _register(self, registry: kopf.OperatorRegistry, type_: ResourceType) -> None:
-        async def observed(event: Any, **_: Any) -> None:
-            raw = event["object"]
-            if not self._intake.shard.admits(raw["metadata"].get("namespace", "")):
-                self._metrics.watch_events.labels(type_.kind, "foreign").inc()
-                return
-            news = self._intake.deleted(raw) if event["type"] == "DELETED" else self._intake.observed(raw)
-            self._metrics.watch_events.labels(type_.kind, "yes" if news else "no").inc()
+        async def watched(event: Any, **_: Any) -> None:
+            raise AssertionError(
+                f"kopf was given a {event['type']} event of {type_.kind}: stream.py is there to take it"
+            )
 
-        kopf.on.event(type_.group, type_.version, type_.plural, id=f"observe-{type_.plural}", registry=registry)(
-            observed
-        )
+        # kopf watches what has a handler.
+        kopf.on.event(type_.group, type_.version, type_.plural, id=f"watch-{type_.plural}", registry=registry)(watched)
+
+    def _observe(self, type_: ResourceType) -> Observe:
+        """What takes in the events of a kind."""
+        news, known, foreign = (self._metrics.watch_events.labels(type_.kind, n) for n in ("yes", "no", "foreign"))
+        intake = self._intake
+
+        def observe(change: str, raw: dict[str, Any]) -> None:
+            if not intake.shard.admits(raw["metadata"].get("namespace", "")):
+                foreign.inc()
+                return
+            changed = intake.deleted(raw) if change == "DELETED" else intake.observed(raw)
+            (news if changed else known).inc()
+
+        return observe
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
         """A session of ours: tokens stay fresh, and LISTs are ours (see seed.py)."""
@@ -214,6 +177,7 @@ class Informer:
         if response.status == 200:
             self._seeder.touch(type_, namespace)
             self._connected[type_.kind, namespace] = started
+            response.content = EventStream(response.content, self._observe(type_))  # type: ignore[assignment]
         return response
 
     async def _is_deaf(self, type_: ResourceType, namespace: str, since: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Key
-from tidemill.reconcile.triggers import triggered
+from tidemill.reconcile.triggers import delay, is_told, triggered
 from tidemill.runtime.indices import Indices
 from tidemill.runtime.queue import WorkQueue
 from tidemill.runtime.shards import Shard
@@ -41,12 +41,15 @@ class Intake:
         now = self._indices.entry(raw["kind"], meta.get("namespace", ""), meta["name"])
         if not self.active or now is None:
             return True
+        moved = False
         if before is not None:
             if _same(before.obj, after) and not now.edited:
                 return True
-            if before.facets != now.facets or before.owner != now.owner:
+            moved = before.facets != now.facets or before.owner != now.owner
+            if moved:
                 self.trigger(before.obj, writer=writer)  # what it pointed or belonged to before must hear of it too
-        self.trigger(after, writer=writer)
+        told = before is None or moved or is_told(before.obj, after)
+        self.trigger(after, writer=writer, dependents=told)
         return True
 
     def deleted(self, raw: Mapping[str, Any], *, writer: Key | None = None) -> bool:
@@ -62,13 +65,13 @@ class Intake:
             self.trigger(gone, writer=writer)
         return True
 
-    def trigger(self, obj: Object, *, writer: Key | None = None) -> None:
+    def trigger(self, obj: Object, *, writer: Key | None = None, dependents: bool = True) -> None:
         """Queue what must be reconciled after a change of the object."""
-        for key in triggered(obj, self._indices):
+        for key in triggered(obj, self._indices, dependents=dependents):
             if key == writer:
                 self._queue.add_after(key, OWN_WRITE_DELAY)
             elif key.kind in self._kinds:
-                self._queue.add(key)
+                self._queue.add_after(key, delay(obj, key))
 
     def enqueue_all(self) -> int:
         """Queue every resource, behind all changes."""

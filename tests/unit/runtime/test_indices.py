@@ -138,3 +138,15 @@ def test_an_edit_in_the_same_second_counts() -> None:
         for m in ("tidemill", "kubectl-patch")
     ]
     assert edited_by_others(obj)
+
+
+def test_objects_with_a_facet_are_counted_without_looking_at_them() -> None:
+    indices = Indices()
+    for number in range(3):
+        indices.upsert(
+            raw("ModelPlacement", f"m{number}", spec={"deployment": "d", "pool": "p", "pod": f"p-{number % 2}"})
+        )
+    assert indices.number_of("ModelPlacement", "ns", "pod", "p-0") == 2
+    indices.remove("ModelPlacement", "ns", "m0", "uid-ModelPlacement-m0")
+    assert indices.number_of("ModelPlacement", "ns", "pod", "p-0") == 1
+    assert indices.number_of("ModelPlacement", "other", "pod", "p-0") == 0

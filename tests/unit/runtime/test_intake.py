@@ -95,7 +95,8 @@ def test_what_an_object_pointed_to_before_is_told() -> None:
         intake.active = True
         intake.observed(raw("ModelPlacement", "p", version=2, spec={"deployment": "b", "pool": "one", "pod": "x"}))
 
-    assert sorted(play(script)[0]) == ["Deployment ns/a", "Deployment ns/b", "ServingPool ns/one"]
+    keys, delayed = play(script)
+    assert (sorted(keys), delayed) == (["Deployment ns/a", "Deployment ns/b"], 1)  # the pool counts a little later
 
 
 def test_an_edit_of_a_child_of_which_nothing_is_kept_queues_the_owner() -> None:
@@ -112,3 +113,50 @@ def test_an_edit_of_a_child_of_which_nothing_is_kept_queues_the_owner() -> None:
         intake.observed(edited)
 
     assert play(script)[0] == ["ServingPool ns/p"]
+
+
+def pool(version: int, *, placements: int, ready: str) -> dict[str, Any]:
+    status = {"placements": placements, "conditions": [{"type": "Ready", "status": ready}]}
+    return raw("ServingPool", "p", version=version, spec={"replicas": 1}, status=status)
+
+
+def users_of_a_pool(intake: Intake) -> None:
+    intake.active = False
+    intake.observed(raw("Deployment", "one", spec={"model": {"name": "m"}, "online": {"pool": "p"}}))
+    intake.observed(pool(1, placements=0, ready="True"))
+    intake.active = True
+
+
+def test_a_pool_that_counts_its_placements_tells_only_itself() -> None:
+    def script(intake: Intake) -> None:
+        users_of_a_pool(intake)
+        intake.observed(pool(2, placements=1, ready="True"))
+
+    assert play(script)[0] == ["ServingPool ns/p"]
+
+
+def test_a_pool_that_is_no_longer_ready_tells_the_deployments_on_it() -> None:
+    def script(intake: Intake) -> None:
+        users_of_a_pool(intake)
+        intake.observed(pool(2, placements=0, ready="False"))
+
+    assert play(script)[0] == ["ServingPool ns/p", "Deployment ns/one"]
+
+
+def test_a_dataset_that_says_how_far_it_is_tells_only_itself() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(raw("TrainingRun", "r", spec={"dataset": {"name": "d"}, "model": {"name": "m"}}))
+        intake.observed(raw("Dataset", "d", status={"progress": {"percent": 1}}))
+        intake.active = True
+        intake.observed(raw("Dataset", "d", version=2, status={"progress": {"percent": 2}}))
+
+    assert play(script)[0] == ["Dataset ns/d"]
+
+
+def test_many_placements_cost_their_pool_one_reconcile() -> None:
+    def script(intake: Intake) -> None:
+        for name in ("a", "b", "c"):
+            intake.observed(raw("ModelPlacement", name, spec={"deployment": name, "pool": "p", "pod": "p-0"}))
+
+    assert play(script) == (["Deployment ns/a", "Deployment ns/b", "Deployment ns/c"], 1)
