@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.faults.report import record
 from tests.property import fake_jobs
 from tests.property.fake_cluster import Killed
 from tests.property.loop_cluster import LoopCluster
@@ -25,6 +27,7 @@ class Mortal:
     def __init__(self, cluster: LoopCluster, deaths: frozenset[int], end: fake_jobs.End) -> None:
         self.cluster, self.deaths, self.end = cluster, deaths, end
         self.effects = 0
+        self.kills = 0
 
     def run(self) -> None:
         cluster = self.cluster
@@ -55,6 +58,7 @@ class Mortal:
             except Killed:
                 assert next_death is not None
                 self.effects += next_death
+                self.kills += 1
                 cluster.restart()
                 cluster.evaluate()
         raise AssertionError(f"the operator does not come to rest: {list(cluster.queue)}")
@@ -137,3 +141,19 @@ def test_killed_many_times(deaths: frozenset[int], minimum: float) -> None:
     wanted, _ = undisturbed(minimum)
     found, _ = turn(deaths, minimum=minimum)
     assert found == wanted
+
+
+@pytest.mark.slow
+def test_killed_two_hundred_times_at_random_points() -> None:
+    wanted, effects = undisturbed(-1.0)
+    chance, kills, turns = random.Random(200), 0, 0
+    while kills < 200:
+        deaths = frozenset(chance.sample(range(1, effects + 1), 12))
+        mortal = Mortal(copy.deepcopy(beginning(-1.0)), deaths, "ok")
+        mortal.run()
+        assert outcome(mortal.cluster) == wanted, f"killed after the effects {sorted(deaths)}"
+        assert mortal.kills > 0
+        kills, turns = kills + mortal.kills, turns + 1
+    record(
+        "SIGKILL at random effects, fake cluster", times=kills, note=f"{turns} turns of the loop, each as undisturbed"
+    )
