@@ -4,8 +4,8 @@
 
 Every step of every client is a process of its own, in the interpreter that `hack/bench peers` prints; the rounds go
 through all clients in turn, so that what else the machine does hits all alike; each figure is the median of the rounds.
-The cluster is the one of $KUBECONFIG (hack/cluster env), with the CRDs of crds/ applied. Prints JSON, then a Markdown
-table.
+The cluster is the one of $KUBECONFIG, with the CRDs of crds/; without $KUBECONFIG one is started, and ended. Prints JSON,
+then a Markdown table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import secrets
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tests.bench.clients import objects
 from tests.bench.clients.catalogue import ALL, STEPS
 from tests.bench.clients.measure import calls
 from tests.bench.clients.table import markdown
+from tests.bench.scale.cluster import fresh
 
 from tidemill.kube.client import Client
 from tidemill.kube.config import load
@@ -127,6 +130,18 @@ def main() -> None:
     chosen = [name.strip() for name in given.clients.split(";") if name.strip()] or list(ALL)
     if unknown := [name for name in chosen if name not in ALL]:
         parser.error(f"no client {unknown}: choose of {'; '.join(ALL)}")
+    with nullcontext() if "KUBECONFIG" in os.environ else _cluster():
+        result = measure(chosen, given)
+    text = json.dumps(result, indent=1)
+    if given.out:
+        given.out.write_text(text + "\n")
+    print(text)
+    print()
+    print(markdown(result["clients"]))
+
+
+def measure(chosen: list[str], given: argparse.Namespace) -> dict[str, Any]:
+    """All figures of the chosen clients."""
     python = given.python or subprocess.check_output([ROOT / "hack/bench", "peers"], text=True).strip()
     mark = secrets.token_hex(3)
     spaces = {
@@ -149,7 +164,7 @@ def main() -> None:
             figures[name][step] = middle(rounds)
     finally:
         asyncio.run(remove([objects.STORED, *spaces.values()]))
-    result = {
+    return {
         "machine": machine(),
         "versions": versions(python),
         "calls": given.count,
@@ -157,12 +172,12 @@ def main() -> None:
         "rounds": given.rounds,
         "clients": figures,
     }
-    text = json.dumps(result, indent=1)
-    if given.out:
-        given.out.write_text(text + "\n")
-    print(text)
-    print()
-    print(markdown(figures))
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder, fresh("clients", Path(folder)):
+        yield
 
 
 if __name__ == "__main__":
