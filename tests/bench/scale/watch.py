@@ -50,6 +50,9 @@ async def _stream(client: Client, type_: ResourceType, on_event: OnEvent, select
                 async with session.get(
                     f"{connection.server}{type_.path()}", params=query, timeout=aiohttp.ClientTimeout(total=None)
                 ) as answer:
+                    if answer.status == 429 or answer.status >= 500:
+                        await asyncio.sleep(0.5)  # its watch cache is being filled, for instance
+                        continue
                     answer.raise_for_status()
                     async for line in answer.content:
                         event = orjson.loads(line)
