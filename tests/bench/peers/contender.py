@@ -19,10 +19,10 @@ from tests.bench.peers.audit import Request
 from tests.bench.peers.bed import SERVICE_ACCOUNTS, Bed, apply, bed
 from tests.bench.peers.controllers import CONTROLLERS, Installed, install
 from tests.bench.peers.loads import LOADS, Load
-from tests.bench.peers.machine import load_average, machine
 from tests.bench.peers.process import Process, Usage, usage
 from tests.bench.peers.say import end_once, fail, name, say
 from tests.bench.peers.sending import CREATE, MERGE, Call, send
+from tests.bench.scale.machine import describe
 from tests.e2e.apiserver import kubectl
 
 WARM_UP = 3
@@ -64,7 +64,7 @@ class Run:
         )
         self.result["calls"] = self._calls(requests)
         self.result["cpu_s"] = {name: round(after[name].cpu - before[name].cpu, 2) for name in after}
-        self.result["rss_mib"] = {
+        self.result["rss_mb"] = {
             name: {"before": before[name].rss, "after": after[name].rss, "max": after[name].peak} for name in after
         }
 
@@ -98,7 +98,7 @@ class Run:
             "first_pass_s": passed,
             "calls": dict(calls.most_common()),
             "writes": figures.writes(calls),
-            "rss_mib": {"after": now.rss, "max": now.peak},
+            "rss_mb": {"after": now.rss, "max": now.peak},
             "cpu_s": now.cpu,
         }
 
@@ -113,7 +113,7 @@ class Run:
             "writes": {name: figures.writes(calls) for name, calls in self._calls_by_name(requests).items()},
             "calls": self._calls(requests),
             "cpu_s": {name: round(after[name].cpu - before[name].cpu, 2) for name in after},
-            "rss_mib": {name: after[name].rss for name in self.load.controllers},
+            "rss_mb": {name: after[name].rss for name in self.load.controllers},
         }
 
     def stop(self) -> None:
@@ -175,8 +175,7 @@ class Run:
 def measure(which: str, *, count: int, idle: float, out: Path) -> dict[str, Any]:
     """All figures of a contender."""
     load, begun = LOADS[which], time.monotonic()
-    result: dict[str, Any] = {"contender": which, "what": load.what, "objects": count, "machine": machine()}
-    result["load_average"] = {"start": load_average()}
+    result: dict[str, Any] = {"contender": which, "what": load.what, "objects": count, "machine": describe()}
     with ExitStack() as stack:
         place = stack.enter_context(bed(which, out / which))
         loader = place.identity(figures.LOADER)
@@ -195,7 +194,7 @@ def measure(which: str, *, count: int, idle: float, out: Path) -> dict[str, Any]
         run.create()
         run.change()
         run.restart()
-        result["load_average"]["end"] = load_average()
+        result["loadAfter"] = [round(load, 2) for load in os.getloadavg()]
         print("idle", flush=True)
         run.idle(idle)
         result["unsettled"] = run.unsettled

@@ -21,6 +21,7 @@ from tests.bench.peers.process import Ports, Process, free_ports
 from tests.bench.peers.sources import MODULES, cache, program, source
 from tests.bench.peers.webhooks import Endpoint, redirected, shipped
 from tests.e2e.apiserver import ROOT, run
+from tests.e2e.helm import render
 
 Command = Callable[[Ports, Path], list[str]]
 
@@ -152,8 +153,18 @@ def _kserve(ports: Ports, _: Path) -> list[str]:
     ]
 
 
-def _tidemill(ports: Ports, _: Path) -> list[str]:
-    flags = ["--lease-enabled", "false", "--http-port", str(ports.health), "--http-address", "127.0.0.1"]
+def _tidemill(ports: Ports, folder: Path) -> list[str]:
+    """With the settings that the chart gives it."""
+    run(str(ROOT / "hack/cluster"), "build", "helm", timeout=600)  # into the cluster's own programs, if it is not there
+    settings = folder / "tidemill-settings.yaml"
+    (found,) = (
+        manifest["data"]["settings.yaml"]
+        for manifest in render("tidemill")
+        if manifest["kind"] == "ConfigMap" and "settings.yaml" in manifest["data"]
+    )
+    settings.write_text(found)
+    flags = ["--config", str(settings), "--lease-enabled", "false"]
+    flags += ["--http-port", str(ports.health), "--http-address", "127.0.0.1"]
     return [sys.executable, "-m", "tidemill.runtime", *flags]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tests.bench.peers.audit import Request
+from tests.bench.scale.figures import spread
 
 LOADER = "loader"
 KUBERNETES = ("system:serviceaccount:kube-system:", "system:kube-controller-manager")
@@ -22,22 +22,6 @@ def object_of(name: str) -> str:
     """The loaded object that a name belongs to: its own, or that of a child, which begins with or contains it."""
     found = _OBJECT.search(name)
     return found[0] if found else ""
-
-
-def percentile(values: Collection[float], share: float) -> float | None:
-    """The smallest value that at least this share of all values does not exceed."""
-    if not values:
-        return None
-    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
-
-
-def milliseconds(values: Collection[float]) -> dict[str, float | int | None]:
-    """Count, median and 99th percentile of seconds, in milliseconds."""
-    shown: dict[str, float | int | None] = {"count": len(values)}
-    for name, share in (("p50", 0.5), ("p99", 0.99)):
-        found = percentile(values, share)
-        shown[name] = None if found is None else round(found * 1000, 1)
-    return shown
 
 
 def by_cluster(request: Request) -> bool:
@@ -85,7 +69,7 @@ def loaded(requests: Sequence[Request], *, child: str, status: str, users: Colle
     return {
         "created": len(made),
         "created_s": seconds(made),
-        "create_ms": milliseconds([r.answered - r.received for r in made]),
+        "create_ms": spread([r.answered - r.received for r in made]),
         "children": len(children),
         "children_s": children_s,
         "children_per_s": round(len(children) / children_s, 1) if children_s else None,
@@ -109,6 +93,6 @@ def changed(requests: Sequence[Request], *, child: str, status: str) -> dict[str
                 found.append(first - patch.answered)
     return {
         "changes": len(patches),
-        "child_ms": milliseconds(waits[child]),
-        "status_ms": milliseconds(waits[f"{status}/status"]),
+        "child_ms": spread(waits[child]),
+        "status_ms": spread(waits[f"{status}/status"]),
     }

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.peers.say import fail
+from tests.bench.scale.operator_process import cpu_seconds, memory_mb
 
 CERTIFICATES = "/tmp/k8s-webhook-server/serving-certs"
 """Compiled into the peers."""
 READY_SECONDS = 120
 STOP_SECONDS = 60
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? ([-+.eE\d]+)$", re.MULTILINE)
 _IN_OWN_MOUNTS = f'mkdir -p {CERTIFICATES}; mount --bind "$1" {CERTIFICATES}; shift; exec "$@"'
 
@@ -52,20 +52,16 @@ class Usage:
     """What a process has used."""
 
     rss: float
-    """MiB now."""
+    """MB of 2^20 bytes now."""
     peak: float
-    """MiB at most."""
+    """MB at most."""
     cpu: float
     """Seconds, user and system."""
 
 
 def usage(pid: int) -> Usage:
     """Of a process that runs."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    memory = {key: int(value) / 1024 for key, value in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE)}
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Usage(rss=round(memory["VmRSS"], 1), peak=round(memory["VmHWM"], 1), cpu=cpu)
+    return Usage(rss=memory_mb(pid), peak=memory_mb(pid, "VmHWM"), cpu=cpu_seconds(pid))
 
 
 class Process:

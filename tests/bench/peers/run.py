@@ -1,7 +1,7 @@
 """Tidemill and its peers, each on a fresh control plane of its own: N objects created, changed, a restart, idle minutes.
 
-One JSON line for each contender goes to FOLDER/peers.jsonl, the table of all lines there to standard output. `hack/bench
-peers.table` writes it into docs/performance.md.
+One JSON line for each contender goes to FOLDER/peers.jsonl, the tables of all lines there to standard output. `hack/bench
+peers.table FOLDER/peers.jsonl --write` puts them into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.bench.peers.loads import LOADS
 from tests.bench.peers.say import end_once, fail, say
 from tests.bench.peers.sources import MODULES, cache, program
-from tests.bench.peers.table import read, table
+from tests.bench.peers.table import read, tables
 
 TIDEMILL = "tidemill"
 STOP_SECONDS = 180
@@ -54,7 +54,7 @@ def main() -> None:
     say(f"lines and logs go to {given.out}")
     failed = [name for name, status in _measure(wanted, given) if status]
     if (lines := given.out / "peers.jsonl").exists():
-        print(table(read(lines)))
+        print(tables(read(lines)))
     if failed:
         fail(f"not measured: {', '.join(failed)}")
 

@@ -1,25 +1,17 @@
-"""The lines of a run as Markdown tables. `hack/bench peers.table FOLDER/peers.jsonl [--write docs/performance.md]`."""
+"""The lines of a run as Markdown tables. `hack/bench peers.table FOLDER/peers.jsonl [--write]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peers.say import fail
+from tests.bench.scale.report import DOCUMENT, between, table
 
-BEGIN, END = "<!-- peers: begin, written by hack/bench peers.table -->", "<!-- peers: end -->"
+NAME = "peers"
 SYSTEM = ("etcd", "kube-apiserver", "kube-controller-manager")
-METHOD = """\
-Each contender has a control plane of its own (`TIDEMILL_NODE=none`: etcd, kube-apiserver and kube-controller-manager with
-`--kube-api-qps=500`) and runs as a process of the host with its shipped flags, without leader election, as a cluster-admin
-with a client certificate in the group of service accounts. Nothing that is made ever runs: it is suspended, or asks for a
-node that is not there. Times and calls are those of the API server's audit log, from the first object received: to the last
-object's answer (created), first child and first status, and to the last write of anybody but events (settled). Calls and
-processor time are those until then. Then 100 patches at 10 a second, from a patch's answer to that of the first write to its
-child and to its status; a restart, until each object was looked at once; idle minutes."""
 Line = Mapping[str, Any]
 
 
@@ -29,27 +21,26 @@ def read(path: Path) -> list[Line]:
     return list({line["contender"]: line for line in lines}.values())
 
 
-def table(lines: Sequence[Line]) -> str:
+def tables(lines: Sequence[Line]) -> str:
     """All tables, and what they were measured on."""
     parts = [
-        METHOD,
         _conditions(lines),
-        _rows(
+        table(
             ("contender", "what", "objects", "created s", "children s (per s)", "statuses s", "settled s"),
-            (_speed(line) for line in lines),
+            [_speed(line) for line in lines],
         ),
-        _rows(
+        table(
             (
                 "contender",
                 "API calls/object",
                 "what",
                 "CPU ms/object: controllers",
                 "API server",
-                "RSS MiB before → after (max)",
+                "RSS MB before → after (max)",
             ),
-            (_cost(line) for line in lines),
+            [_cost(line) for line in lines],
         ),
-        _rows(
+        table(
             (
                 "contender",
                 "change → child p50 / p99 ms",
@@ -61,34 +52,21 @@ def table(lines: Sequence[Line]) -> str:
                 "writes when idle",
                 "idle CPU s",
             ),
-            (_calm(line) for line in lines),
+            [_calm(line) for line in lines],
         ),
     ]  # fmt: skip
     return "\n\n".join(parts)
 
 
-def write(text: str, document: Path) -> None:
-    """Put the text between the markers of a document; they are added at its end if it has none."""
-    before = document.read_text() if document.exists() else "# Performance: measured\n"
-    if (BEGIN in before) != (END in before):
-        fail(f"{document}: only one of the markers {BEGIN} and {END} is there: restore or remove it")
-    if BEGIN in before:
-        head, _, rest = before.partition(BEGIN)
-        tail = rest.partition(END)[2]
-    else:
-        head, tail = f"{before.rstrip()}\n\n## Beside its peers\n", "\n"
-    document.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
-
-
 def _conditions(lines: Sequence[Line]) -> str:
     machine = lines[0]["machine"]
     versions = {name: version for line in lines for name, version in line["versions"].items()}
-    loads = [line["load_average"][when] for line in lines for when in ("start", "end")]
+    loads = [load[0] for line in lines for load in (line["machine"]["loadBefore"], line["loadAfter"])]
     minutes = ", ".join(f"{line['contender']} {line['seconds'] / 60:.0f}" for line in lines)
     unsettled = [f"{line['contender']} ({', '.join(line['unsettled'])})" for line in lines if line["unsettled"]]
     refused = [f"{line['contender']} {line['refused']}" for line in lines if line.get("refused")]
     text = (
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, Python "
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memoryGiB']:g} GiB, Linux {machine['kernel']}, Python "
         f"{machine['python']}. {', '.join(f'{name} {version}' for name, version in versions.items())}. Load average "
         f"{min(loads)} to {max(loads)}. Minutes: {minutes}."
     )
@@ -99,7 +77,7 @@ def _conditions(lines: Sequence[Line]) -> str:
     return text
 
 
-def _speed(line: Line) -> Iterable[str]:
+def _speed(line: Line) -> Sequence[str]:
     made = line["create"]
     children = f"{_shown(made['children_s'])} ({_shown(made['children_per_s'])})"
     if made["children"] < line["objects"]:
@@ -118,7 +96,7 @@ def _speed(line: Line) -> Iterable[str]:
     )
 
 
-def _cost(line: Line) -> Iterable[str]:
+def _cost(line: Line) -> Sequence[str]:
     count = line["objects"]
     calls: dict[str, float] = {}
     for counted in line["calls"].values():
@@ -127,7 +105,7 @@ def _cost(line: Line) -> Iterable[str]:
     what = ", ".join(
         f"{_short(call)} {_shown(n)}" for call, n in sorted(calls.items(), key=lambda c: -c[1]) if n >= 0.05
     )
-    controllers = [name for name in line["rss_mib"] if name not in SYSTEM]
+    controllers = [name for name in line["rss_mb"] if name not in SYSTEM]
     several = len(controllers) > 1
 
     def each(texts: Mapping[str, str]) -> str:
@@ -136,19 +114,19 @@ def _cost(line: Line) -> Iterable[str]:
     cpu = {name: f"{line['cpu_s'][name] * 1000 / count:.1f}" for name in controllers}
     memory = {
         name: f"{rss['before']:.0f} → {rss['after']:.0f} ({rss['max']:.0f})"
-        for name, rss in line["rss_mib"].items()
+        for name, rss in line["rss_mb"].items()
         if name in controllers
     }
     server = f"{line['cpu_s']['kube-apiserver'] * 1000 / count:.1f}"
     return line["contender"], _shown(sum(calls.values())), what, each(cpu), server, each(memory)
 
 
-def _calm(line: Line) -> Iterable[str]:
+def _calm(line: Line) -> Sequence[str]:
     change, restart, idle = line["change"], line["restart"], line["idle"]
     writes: dict[str, int] = {}
     for counted in idle["writes"].values():
         writes |= counted
-    controllers = [name for name in line["rss_mib"] if name not in SYSTEM]
+    controllers = [name for name in line["rss_mb"] if name not in SYSTEM]
     return (
         line["contender"],
         _latency(change["child_ms"], change["changes"]),
@@ -163,7 +141,7 @@ def _calm(line: Line) -> Iterable[str]:
 
 
 def _latency(found: Mapping[str, Any], changes: int) -> str:
-    text = f"{_shown(found['p50'])} / {_shown(found['p99'])}"
+    text = f"{_shown(found.get('p50Ms'))} / {_shown(found.get('p99Ms'))}"
     return text if found["count"] == changes else f"{text} ({found['count']} of {changes})"
 
 
@@ -184,19 +162,16 @@ def _shown(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _rows(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lines", type=Path, help="peers.jsonl of a run")
-    parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="put the tables between this document's markers")
+    parser.add_argument(
+        "--write", action="store_true", help=f"put the tables into {DOCUMENT.name}, not on standard output"
+    )
     given = parser.parse_args()
-    text = table(read(given.lines))
+    text = tables(read(given.lines))
     if given.write:
-        write(text, given.write)
+        DOCUMENT.write_text(between(DOCUMENT.read_text(), NAME, text))
     else:
         print(text)
 
