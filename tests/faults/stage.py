@@ -163,13 +163,9 @@ class Stage:
             assert time.monotonic() - started < IDLE_SECONDS, f"a hot loop: {calls / QUIET_SECONDS:.1f} calls/s"
 
     def verify(
-        self, fault: str, *, converged: float, times: int = 1, whole: bool = True, note: str = "", in_doubt: int = 0
+        self, fault: str, *, converged: float, times: int = 1, whole: bool = True, note: str = "", allowed: int = 0
     ) -> State:
-        """After a fault: the whole list of what must hold, counted and recorded.
-
-        `in_doubt` children were edited by others and mended in the same second: managedFields do not tell which came
-        first, and a fresh operator applies them once more.
-        """
+        """After a fault: the whole list of what must hold, counted and recorded; `allowed` writes of a fresh operator."""
         self.converge(whole=whole)
         idle = self.until_idle()
         state = self.state()
@@ -195,7 +191,7 @@ class Stage:
         assert not state.orphans()
         assert not state.broken_logs()
         assert not lost, "entries of transition logs that were there before are not there any more"
-        assert fresh_writes <= in_doubt, "a fresh operator found something to write"
+        assert fresh_writes <= allowed, "a fresh operator found something to write"
         return state
 
     def _writes_of_a_fresh_operator(self) -> int:

@@ -49,7 +49,8 @@ def test_children_deleted_edited_and_orphaned(stage: Stage) -> None:
         )
 
     eventually("all children are as they were", mended, seconds=90)
-    stage.verify("children deleted, edited, orphaned", converged=stage.converge(), times=6, in_doubt=1)
+    # The edit was mended in the same second, and managedFields do not tell which came first: it is applied once more.
+    stage.verify("children deleted, edited, orphaned", converged=stage.converge(), times=6, allowed=1)
 
 
 def test_a_namesake_while_the_job_of_the_first_runs(stage: Stage, world: subprocess.Popen[bytes]) -> None:
