@@ -27,9 +27,15 @@ class Body(Protocol):
     def iter_chunked(self, n: int, /) -> AsyncIterator[bytes]:
         """The bytes as they come."""
 
+    def exception(self) -> BaseException | None:
+        """What reading raises from now on."""
+
+    def set_exception(self, exc: BaseException, /) -> None:
+        """Let reading raise: aiohttp does so when the response is closed."""
+
 
 class EventStream:
-    """Stands for the body of a watch's response, of which kopf uses `iter_chunked` alone.
+    """Stands for the body of a watch's response, of which kopf uses `iter_chunked` alone, and aiohttp the exception.
 
     kopf is given every line that is not an event (errors, bookmarks), and after events a bookmark with the resourceVersion
     of the last of them: it is where kopf begins when it connects again, and it shows kopf that the watch is not silent.
@@ -38,6 +44,9 @@ class EventStream:
     def __init__(self, content: Body, observe: Observe) -> None:
         self._content = content
         self._observe = observe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Whole lines for kopf. Raises what reading the response raises."""
@@ -60,6 +69,14 @@ class EventStream:
                 )
             if passed:
                 yield b"\n".join(passed) + b"\n"
+
+    def exception(self) -> BaseException | None:
+        """That of the body."""
+        return self._content.exception()
+
+    def set_exception(self, exc: BaseException) -> None:
+        """Set that of the body."""
+        self._content.set_exception(exc)
 
     def _take(self, type_: str, obj: dict[str, Any]) -> str:
         meta = obj["metadata"]
