@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.e2e.apiserver import kubectl
-from tests.glue.objects import apply, dataset, get, items
+from tests.glue.objects import apply, dataset, get, items, ready
 from tests.glue.tiny import TINY
 
 from tidemill.kube.config import load as load_connection
@@ -66,7 +66,13 @@ def test_ghosts_and_missed_objects_are_repaired(namespace: str) -> None:
         apply(dataset("e", namespace))
         await until("the other Service", lambda: get(namespace, "service", "e-inputs"))
         assert not get(namespace, "service", "d-inputs")
-        # A missed one: in the cluster, and not in the cache.
+        # A missed one: in the cluster, and not in the cache; no event of it is still on its way.
+        await until("its status", lambda: ready(get(namespace, "datasets", "e")) == "True")
+        newest = get(namespace, "datasets", "e")["metadata"]["resourceVersion"]
+        await until(
+            "level", lambda: app.indices.get("Dataset", namespace, "e")["metadata"]["resourceVersion"] == newest
+        )  # type: ignore[index]
+        await asyncio.sleep(0.5)  # the watch brings again what the operator's own write has brought
         entry = app.indices.entry("Dataset", namespace, "e")
         assert entry is not None
         app.indices._unlink(entry)
