@@ -45,9 +45,6 @@ class EventStream:
         self._content = content
         self._observe = observe
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Whole lines for kopf. Raises what reading the response raises."""
         rest = b""

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import aiohttp
 import orjson
 import pytest
-from aiohttp import web
 from aiohttp import web
 
 from tidemill.runtime.stream import EventStream
@@ -139,35 +137,5 @@ async def test_closing_the_response_ends_the_reading() -> None:
         response.close()
         with pytest.raises(aiohttp.ClientConnectionError):
             await reading
-    await runner.cleanup()
-    assert taken == [("ADDED", "a")]
-
-
-@pytest.mark.parametrize("ends", [True, False], ids=["at its end", "cut short"])
-async def test_a_response_with_such_a_body_can_be_closed(ends: bool) -> None:
-    """aiohttp tells a body of it; a body that cannot hear it would end the watches of all kinds."""
-    taken, hold = Taken(), asyncio.Event()
-
-    async def watch(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(lines(event("ADDED", "a", 1)))
-        if not ends:
-            await hold.wait()
-        return response
-
-    app = web.Application()
-    app.router.add_get("/", watch)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        response = await session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/")
-        response.content = stream = EventStream(response.content, taken)  # type: ignore[assignment]
-        async with response:
-            async for _ in stream.iter_chunked(1024):
-                if not ends:
-                    break
-    hold.set()
     await runner.cleanup()
     assert taken == [("ADDED", "a")]
