@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.e2e.apiserver import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = os.environ.get("TIDEMILL_OPERATOR_PYTHON", sys.executable)
+PYTHON = os.environ.get("TIDEMILL_BENCH_PYTHON", sys.executable)
 """The interpreter of the real operator: in benchmarks one with its own libraries alone (hack/bench)."""
 WRITES = ("create", "apply", "patch", "delete")
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ([-+.eE\d]+)$", re.MULTILINE)
