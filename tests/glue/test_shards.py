@@ -187,7 +187,11 @@ def test_two_become_four(shard: Start, namespace: str, spaces: list[str], glue_c
     eventually("the two are through", lambda: done(spaces) == NAMESPACES, seconds=120)
 
     new = [shard(index, 4) for index in range(4)]
-    eventually("the four are warm, so that a rolling update goes on", lambda: all(o.alive() and o.ready() for o in new))
+    eventually(
+        "the four are warm, so that a rolling update goes on",
+        lambda: all(o.alive() and o.ready() for o in new),
+        seconds=120,
+    )
     submit(spaces, "meanwhile")
     eventually("the two still work", lambda: done(spaces) == 2 * NAMESPACES, seconds=120)
     assert not any(operator.is_leader() for operator in new)
