@@ -7,7 +7,6 @@ wants to be in the cluster) is off, KServe makes plain Deployments without an in
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,9 @@ from tests.bench.peers.sources import MODULES, cache, program, source
 from tests.bench.peers.webhooks import Endpoint, redirected, shipped
 from tests.e2e.apiserver import ROOT, run
 from tests.e2e.helm import render
+from tests.glue.process import PYTHON
 
+TIDEMILL_NAMESPACE = "tidemill-system"
 Command = Callable[[Ports, Path], list[str]]
 
 
@@ -100,7 +101,8 @@ def install(controller: Controller, bed: Bed, *groups: str) -> Installed:
         secret = (controller.namespace, controller.secret)
         apply(redirected(manifests, endpoint, secret, bed.folder / f"{controller.name}-certificates"))
     else:
-        apply([yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))])
+        crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+        apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": controller.namespace}}, *crds])
     command = controller.command(ports, bed.folder)
     return Installed(controller=controller, bed=bed, ports=ports, kubeconfig=kubeconfig, command=command)
 
@@ -159,13 +161,13 @@ def _tidemill(ports: Ports, folder: Path) -> list[str]:
     settings = folder / "tidemill-settings.yaml"
     (found,) = (
         manifest["data"]["settings.yaml"]
-        for manifest in render("tidemill")
+        for manifest in render("tidemill", namespace=TIDEMILL_NAMESPACE)
         if manifest["kind"] == "ConfigMap" and "settings.yaml" in manifest["data"]
     )
     settings.write_text(found)
     flags = ["--config", str(settings), "--lease-enabled", "false"]
     flags += ["--http-port", str(ports.health), "--http-address", "127.0.0.1"]
-    return [sys.executable, "-m", "tidemill.runtime", *flags]
+    return [PYTHON, "-m", "tidemill.runtime", *flags]
 
 
 def _without_ingress(manifests: list[Manifest]) -> None:
@@ -216,7 +218,7 @@ CONTROLLERS = {
         Controller(
             name="tidemill",
             command=_tidemill,
-            namespace="default",
+            namespace=TIDEMILL_NAMESPACE,
             health_is_metrics=True,
             environment={
                 "PYTHONPATH": str(ROOT / "operator"),
