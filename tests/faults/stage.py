@@ -31,6 +31,7 @@ class Stage:
         self.cluster = cluster
         self.namespace = namespace
         self.folder = folder
+        self._size = size
         self.population = Population.of(size, (namespace,))
         self.operators: list[Operator] = []
         self._logs: dict[str, list[tuple[str, str, str]]] = {}
@@ -73,7 +74,8 @@ class Stage:
     def manifests(self) -> list[Raw]:
         """The whole load."""
         p = self.population
-        made = (p.make_pools(), p.make_datasets(), p.make_runs(), p.make_deployments(), p.make_policies())
+        pools = ({**o, "spec": {**o["spec"], "capacity": {"models": 10_000}}} for o in p.make_pools())
+        made = (pools, p.make_datasets(), p.make_runs(), p.make_deployments(), p.make_policies())
         return [obj for some in made for obj in some]
 
     def submit(self, *, wait: bool = True) -> None:
@@ -124,6 +126,7 @@ class Stage:
     def converge(self, *, seconds: float = 120, whole: bool = True) -> float:
         """Wait until all that shall be there is there, with the status that it shall have; how long that took."""
         started = time.monotonic()
+        seconds += self._size / 20  # 10,000 objects may take ten minutes
         wanted = self.population.counts() if whole else {}
         said: list[str] = []
 

@@ -101,6 +101,30 @@ def test_a_list_after_a_broken_watch_drops_ghosts_and_brings_news(namespace: str
     with_app(namespace, script)
 
 
+def test_a_cache_that_is_ahead_of_the_server_is_replaced(namespace: str) -> None:
+    """What a restored etcd leaves behind when the watch has not noticed: objects of versions that the server never had."""
+
+    async def script(app: App) -> None:
+        apply(dataset("d", namespace))
+        await until("the Service", lambda: app.indices.get("Service", namespace, "d-inputs"))
+        real = get(namespace, "service", "d-inputs")
+        ahead = str(int(real["metadata"]["resourceVersion"]) + 1_000_000)
+        lost = {**real, "metadata": {**real["metadata"], "resourceVersion": ahead, "labels": {"lost": "yes"}}}
+        assert app.intake.observed(lost)
+        made = {**ghost(namespace)["metadata"], "name": "made-later", "resourceVersion": ahead}  # type: ignore[dict-item]
+        assert app.intake.observed({**ghost(namespace), "metadata": made})
+        assert app._resync is not None
+        assert await app._resync.compare() == 1
+        assert app.metrics.total(app.metrics.resync_fixes, fix="history", kind="Service") == 1
+        assert app.indices.get("Service", namespace, "made-later") is None
+        found = app.indices.get("Service", namespace, "d-inputs")
+        assert found is not None
+        assert found["metadata"]["resourceVersion"] == real["metadata"]["resourceVersion"]
+        assert await app._resync.compare() == 0
+
+    with_app(namespace, script)
+
+
 def test_another_namespace_is_none_of_its_business(namespace: str) -> None:
     async def script(app: App) -> None:
         apply(dataset("stranger", "default"), dataset("d", namespace))

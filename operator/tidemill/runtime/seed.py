@@ -94,6 +94,8 @@ class Seeder:
             older = entry.version <= version or (back and entry in before)
             if older and entry.obj["metadata"]["uid"] not in listed:
                 self._intake.deleted(entry.obj)
+        if back:
+            self._indices.rewind(kind, version)  # what has just been forgotten was of the lost history
         return len(listed)
 
     async def is_behind(self, type_: ResourceType, namespace: str, since: int) -> bool:
