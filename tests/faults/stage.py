@@ -201,4 +201,6 @@ class Stage:
         for operator in self.operators:
             operator.stop()
         self.operators.clear()
-        return int(self.start("--lease-enabled", "false").calls(*WRITES))
+        fresh = self.start("--lease-enabled", "false")
+        events = sum(fresh.metric("tidemill_api_requests_total", verb=verb, kind="Event") for verb in WRITES)
+        return int(fresh.calls(*WRITES) - events)  # what is wrong with an object is said again by every operator

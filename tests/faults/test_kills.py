@@ -23,8 +23,12 @@ def test_leaders_killed_one_after_the_other(stage: Stage) -> None:
     submitting.start()
     failovers = []
     for _ in range(KILLS):
+        leader = stage.leader()
+        eventually(
+            "a standby is ready", lambda leader=leader: any(o.ready() for o in stage.operators if o is not leader)
+        )
         time.sleep(moment.uniform(0.0, 1.0))
-        stage.kill(stage.leader())
+        stage.kill(leader)
         died = time.monotonic()
         stage.start(*LEASES_QUICK, wait=False)
         stage.leader()

@@ -34,7 +34,6 @@ def test_unknown_fields_are_told_and_the_rest_is_done(stage: Stage) -> None:
         assert event["involvedObject"]["name"] == "d"
         assert "spec.compaction" in operator.log.read_text()
         assert get(space, "tmds", "d")["spec"]["compaction"] == {"every": "1d"}, "what is unknown is left alone"
-        # Every operator tells of it once, by an event.
-        stage.verify("fields of a newer version", converged=converged, whole=False, allowed=1, note="event and log")
+        stage.verify("fields of a newer version", converged=converged, whole=False, note="event and log")
     finally:
         kubectl("patch", "crd", CRD, "--type=json", "-p", json.dumps([{"op": "remove", "path": SPEC}]))
