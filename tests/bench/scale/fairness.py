@@ -4,9 +4,12 @@
 
 Both namespaces hold suspended Datasets, whose every change of spec is one reconcile and one status write. The quiet one's
 are changed twice a second: first with nothing else going on, then while the noisy one's are changed at a rate, then while
-all of them are changed at once. A quiet change's latency is from the answer to the change until a watch shows the status
-(`specToStatus`), and until the API server received the operator's write (`untilWrite`, from its audit log); `change` is
-what the API server itself took to answer, which says how busy the machine is apart from the operator.
+all of them are changed at once. For comparison (`unwatched`), the same rate of writes to ConfigMaps, with which the operator
+has nothing to do: what that delays is the API server's and the machine's share.
+
+A quiet change's latency is from the answer to the change until a watch shows the status (`specToStatus`), and until the
+API server received the operator's write (`untilWrite`, from its audit log); `change` is what the API server itself took to
+answer, which says how busy the machine is apart from the operator.
 """
 
 from __future__ import annotations
@@ -178,13 +181,16 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         steady = (*objects, "--rate", str(given.rate), "--seconds", str(given.seconds))
         phases = {
             "idle": await phase(stage, quiet, "nothing else", noise=(), seconds=given.seconds),
+            "unwatched": await phase(
+                stage, quiet, f"{given.rate:g} unwatched changes/s beside", noise=(*steady, "--unwatched"), seconds=0
+            ),
             "steady": await phase(stage, quiet, f"{given.rate:g} changes/s beside", noise=steady, seconds=0),
             "burst": await phase(stage, quiet, f"{given.objects} changes at once beside", noise=objects, seconds=0),
         }
         return {
             "machine": describe(),
             "objects": given.objects,
-            "ratios": {name: _ratios(phases[name], phases["idle"]) for name in ("steady", "burst")},
+            "ratios": {name: _ratios(phases[name], phases["idle"]) for name in ("unwatched", "steady", "burst")},
             **phases,
         }
 
