@@ -8,7 +8,7 @@ import timeit
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.kube.server import failure, scripted
 
@@ -54,6 +54,7 @@ def test_a_token_given_back_is_the_next_ones() -> None:
     assert bucket.reserve() == pytest.approx(waited)
 
 
+@settings(deadline=None)
 @given(
     qps=st.floats(0.5, 1000),
     burst=st.integers(1, 50),
