@@ -47,7 +47,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--churn-seconds", type=float, help=f"how long (default: {FULL['churn_seconds']:g})")
     parser.add_argument("--idle-seconds", type=float, help=f"how long (default: {FULL['idle_seconds']:g})")
     parser.add_argument(
-        "--patience", type=float, default=900.0, metavar="SECONDS", help="for one step (default: %(default)s)"
+        "--patience", type=float, default=1800.0, metavar="SECONDS", help="for one step (default: %(default)s)"
     )
     parser.add_argument("--only", choices=("burst", "mixed"), help="one of the two clusters of each size")
     parsed = parser.parse_args(given)

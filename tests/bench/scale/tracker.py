@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from tests.bench.scale.watch import follow
@@ -29,7 +29,6 @@ class Seen:
     settled: bool
     why: str
     at: float
-    obj: Raw = field(repr=False)
 
 
 class Tracker:
@@ -121,4 +120,4 @@ def _seen(kind: str, obj: Raw, now: float) -> Seen:
     ready = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
     settled = observed >= generation and (kind in _JUDGED_BY_GENERATION or ready.get("status") == "True")
     why = f"observed generation {observed} of {generation}, Ready {ready.get('status')}: {ready.get('message')}"
-    return Seen(generation=generation, observed=observed, settled=settled, why=why, at=now, obj=obj)
+    return Seen(generation=generation, observed=observed, settled=settled, why=why, at=now)
