@@ -55,7 +55,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -80,6 +80,14 @@ class Proxy:
     def release(self, event: asyncio.Event) -> None:
         """Set an event that a fault waits for."""
         self._loop.call_soon_threadsafe(event.set)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
     async def _serve(self) -> None:
         self._connection = load_connection(os.environ["KUBECONFIG"])
