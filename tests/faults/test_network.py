@@ -77,12 +77,13 @@ def test_a_leader_stopped_in_a_write_comes_back_too_late(stage: Stage, tmp_path:
     with Proxy(tmp_path) as proxy:
         old = stage.start(*LEASES_QUICK, kubeconfig=str(proxy.kubeconfig))
         eventually("it leads", old.is_leader)
+        new = stage.start(*LEASES_QUICK, wait=False)
+        eventually("the other is ready", new.ready)
         proxy.fault = hold
         stage.submit(wait=False)
         eventually("writes are in flight", lambda: proxy.counts["held"] >= 5)
         old.process.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
-        new = stage.start(*LEASES_QUICK, wait=False)
         eventually("the other leads", new.is_leader, seconds=30)
         failover = round(time.monotonic() - stopped, 1)
         converged = stage.converge()
