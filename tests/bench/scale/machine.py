@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+from tests.glue.process import PYTHON
 
 
 def describe() -> dict[str, Any]:
@@ -19,5 +22,6 @@ def describe() -> dict[str, Any]:
         "memoryGiB": round(int(total[1]) / 2**20, 1) if total else None,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "operatorLibraries": "its own" if PYTHON != sys.executable else "the development environment's",
         "loadBefore": [round(load, 2) for load in os.getloadavg()],
     }

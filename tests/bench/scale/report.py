@@ -39,7 +39,7 @@ def machine_text(results: Sequence[Result]) -> str:
     return (
         f"Measured on {first['cores']} cores of {first['cpu']}, {first['memoryGiB']:g} GiB, Linux {first['kernel']}, Python "
         f"{first['python']}, Kubernetes {kubernetes} with etcd on the same machine; commit {commits}, "
-        f"{results[0]['at'][:10]}. Load average: {loads}."
+        f"{results[0]['at'][:10]}; the operator ran with {first['operatorLibraries']} libraries. Load average: {loads}."
     )
 
 

@@ -50,6 +50,9 @@ FIGURES = (
     Figure("idle CPU, % of one core", "mixed.idle.cpuPercent", {}),
     Figure("restart → synced, s", "mixed.restart.syncedSeconds", {}, grows=True),
     Figure("restart → first full pass, s", "mixed.restart.firstPassSeconds", {1000: 5, 10_000: 30}, grows=True),
+    Figure(
+        "… without the interpreter's start and imports, s", "mixed.restart.firstPassSecondsByItself", {}, grows=True
+    ),
     Figure("writes in the first pass", "mixed.restart.writes", {0: 0}),
     Figure("CPU of a restart, s", "mixed.restart.cpuSeconds", {}, grows=True),
     Figure("peak RSS of a restart, MB", "mixed.restart.memory.peakMb", {10_000: 400}),

@@ -42,7 +42,13 @@ def _result(size: int) -> dict[str, Any]:
         "commit": "abc",
         "at": "2026-01-01T00:00:00Z",
         "machine": {
-            "cpu": "CPU", "cores": 2, "memoryGiB": 24.0, "kernel": "6.1", "python": "3.11.7", "loadBefore": [0.5, 1, 2],
+            "cpu": "CPU",
+            "cores": 2,
+            "memoryGiB": 24.0,
+            "kernel": "6.1",
+            "python": "3.11.7",
+            "operatorLibraries": "its own",
+            "loadBefore": [0.5, 1, 2],
         },
         "burst": {"kubernetes": "v1.35.4", "trainingRuns": half, "deployments": half},
         "mixed": {
@@ -53,12 +59,18 @@ def _result(size: int) -> dict[str, Any]:
             "fill": fill,
             "churn": {"specToStatus": spread, "changeToChild": spread, "unanswered": 0, "cpuMsPerObject": 5.0},
             "idle": {"writes": 1, "cpuPercent": 0.3, "memory": memory},
-            "restart": {"syncedSeconds": 1.0, "firstPassSeconds": (size / 100) ** 2, "writes": 0, "cpuSeconds": 2.0,
-                        "memory": memory},
+            "restart": {
+                "syncedSeconds": 1.0,
+                "firstPassSeconds": (size / 100) ** 2,
+                "writes": 0,
+                "cpuSeconds": 2.0,
+                "firstPassSecondsByItself": 0.5,
+                "memory": memory,
+            },
             "failover": {"leaseSeconds": 16.0, "firstPassSeconds": 17.0},
             "settings": {"lastStatefulSetSeconds": 3.0, "lastDeploymentSeconds": 3.5},
         },
-    }  # fmt: skip
+    }
 
 
 RESULTS = [_result(100), _result(1000)]
