@@ -22,6 +22,6 @@ def describe() -> dict[str, Any]:
         "memoryGiB": round(int(total[1]) / 2**20, 1) if total else None,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "operatorLibraries": "its own" if PYTHON != sys.executable else "the development environment's",
+        "operatorLibraries": "its own" if sys.executable != PYTHON else "the development environment's",
         "loadBefore": [round(load, 2) for load in os.getloadavg()],
     }
