@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 COLUMNS = (
-    ("import, s", "import", "import_seconds", 2),
+    ("import: CPU s", "import", "import_cpu_seconds", 2),
     ("RSS imported, MB", "import", "rss_imported_mb", 0),
     ("list in pages: CPU s", "list_pages", "cpu_seconds", 2),
     ("peak MB", "list_pages", "rss_peak_mb", 0),
