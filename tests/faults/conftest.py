@@ -1,4 +1,8 @@
-"""Fixtures: a control plane whose programs can be stopped, a world that ends Jobs, a stage for each test."""
+"""Fixtures: a control plane whose programs can be stopped, a world that ends Jobs, a stage for each test.
+
+TIDEMILL_FAULT_SIZE=10000 and TIDEMILL_FAULT_KILLS=20 set the objects of a test and the leaders that are killed;
+`python -m tests.faults.report` prints the table of what was counted (TIDEMILL_FAULT_REPORT, or faults.json in the cache).
+"""
 
 from __future__ import annotations
 
