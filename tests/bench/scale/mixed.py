@@ -9,7 +9,7 @@ from typing import Any
 from tests.bench.scale.churn import Churn
 from tests.bench.scale.load import Population, create, namespaces
 from tests.bench.scale.restarts import failover, idle, other_settings, restart
-from tests.bench.scale.stage import Stage, Step, say, staged
+from tests.bench.scale.stage import Stage, Step, rate, say, staged
 
 from tidemill.kube.client import Client
 from tidemill.kube.lists import pages
@@ -43,7 +43,7 @@ async def mixed(
         say(f"{size} objects: {population.counts()}")
         result["fill"] = await _fill(stage, population, patience)
         result["objects"] = await _count(stage.client)
-        say(f"filled in {result['fill']['seconds']} s; {churn_rate:g} changes/s for {churn_seconds:g} s")
+        say(f"filled in {result['fill']['settledSeconds']} s; {churn_rate:g} changes/s for {churn_seconds:g} s")
         result["churn"] = await Churn(stage).run(churn_rate, churn_seconds)
         await stage.tracker.until_settled(population.counts(), patience)
         await stage.tracker.until_quiet()
@@ -68,9 +68,10 @@ async def _fill(stage: Stage, population: Population, patience: float) -> dict[s
     await stage.tracker.until_settled({"ServingPool": len(population.spaces)}, patience)
     for made in (population.make_datasets, population.make_runs, population.make_deployments, population.make_policies):
         await create(stage.client, made())
-    await stage.tracker.until_settled(population.counts(), patience)
+    seconds = await stage.tracker.until_settled(population.counts(), patience) - step.began
     await stage.tracker.until_quiet()
-    return await step.end(sum(population.counts().values()))
+    size = sum(population.counts().values())
+    return {"settledSeconds": round(seconds, 2), "settledPerSecond": rate(size, seconds), **await step.end(size)}
 
 
 async def _count(client: Client) -> dict[str, int]:

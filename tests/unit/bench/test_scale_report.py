@@ -28,7 +28,8 @@ def _result(size: int) -> dict[str, Any]:
     spread = {"count": 2, "p50Ms": 5.0, "p99Ms": 20.0, "maxMs": 20.0}
     fill = {
         "objects": size,
-        "seconds": size / 10,
+        "settledSeconds": size / 10,
+        "settledPerSecond": 10.0,
         "operatorCpuSeconds": size / 100,
         "cpuMsPerObject": 10.0,
         "reconcilesPerObject": 8.0,
