@@ -85,6 +85,7 @@ class Installed:
             health=f"http://127.0.0.1:{ports.health}/readyz",
             metrics=f"{scheme}://127.0.0.1:{metrics}/metrics",
             log=self.bed.folder / f"{controller.name}.log",
+            webhook=ports.webhook if controller.secret else None,
             certificates=self.bed.folder / f"{controller.name}-certificates" if controller.secret else None,
         )
 

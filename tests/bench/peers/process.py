@@ -76,9 +76,10 @@ class Process:
         health: str,
         metrics: str,
         log: Path,
+        webhook: int | None = None,
         certificates: Path | None = None,
     ) -> None:
-        self.name, self._health, self._metrics, self._log = name, health, metrics, log
+        self.name, self._health, self._metrics, self._webhook, self._log = name, health, metrics, webhook, log
         if certificates:
             command = ["unshare", "--mount", "bash", "-ec", _IN_OWN_MOUNTS, "controller", str(certificates), *command]
         self.started = time.time()
@@ -93,10 +94,10 @@ class Process:
         return self._process.pid
 
     def ready(self) -> float:
-        """Wait for /readyz; seconds since the start."""
+        """Wait for /readyz and for the webhooks; seconds since the start."""
         while True:
             self.alive()
-            if _get(self._health) is not None:
+            if _get(self._health) is not None and (self._webhook is None or _listens(self._webhook)):
                 return round(time.time() - self.started, 2)
             if time.time() - self.started > READY_SECONDS:
                 fail(f"{self.name} is not ready after {READY_SECONDS} s:\n{self._tail()}")
@@ -125,6 +126,11 @@ class Process:
 
     def _tail(self) -> str:
         return f"{self._log}:\n{self._log.read_text(errors='replace')[-3000:]}"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _get(url: str, token: str | None = None) -> str | None:
