@@ -20,7 +20,7 @@ from tests.e2e.cluster import Cluster
 from tests.faults.stage import Stage
 from tests.glue.plane import control_plane
 
-SIZE = int(os.environ.get("TIDEMILL_FAULT_SIZE", "40"))
+SIZE = int(os.environ.get("TIDEMILL_FAULT_SIZE", "100"))
 """Objects of a stage."""
 
 

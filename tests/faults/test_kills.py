@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 
 from tests.e2e.apiserver import eventually
@@ -19,21 +18,19 @@ def test_leaders_killed_one_after_the_other(stage: Stage) -> None:
     for _ in range(3):
         stage.start(*LEASES_QUICK, wait=False)
     stage.leader()
-    submitting = threading.Thread(target=stage.submit, kwargs={"wait": False})
-    submitting.start()
-    failovers = []
-    for _ in range(KILLS):
+    objects, failovers = stage.manifests(), list[float]()
+    for number in range(KILLS):
         leader = stage.leader()
         eventually(
             "a standby is ready", lambda leader=leader: any(o.ready() for o in stage.operators if o is not leader)
         )
+        stage.create(*objects[len(objects) * number // KILLS : len(objects) * (number + 1) // KILLS])
         time.sleep(moment.uniform(0.0, 1.0))
         stage.kill(leader)
         died = time.monotonic()
         stage.start(*LEASES_QUICK, wait=False)
         stage.leader()
         failovers.append(time.monotonic() - died)
-    submitting.join(timeout=120)
     converged = stage.converge()
     note = f"failover with a lease of 3 s: at most {max(failovers):.1f} s"
     stage.verify("SIGKILL of the leader under load", converged=converged, times=KILLS, note=note)
