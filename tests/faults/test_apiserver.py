@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -24,7 +26,9 @@ def test_no_api_server_for_ten_seconds(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("bump", [(), ("1000000000",)], ids=["versions-go-back", "versions-bumped"])
-def test_etcd_is_restored_from_an_older_snapshot(stage: Stage, tmp_path: Path, bump: tuple[str, ...]) -> None:
+def test_etcd_is_restored_from_an_older_snapshot(
+    stage: Stage, world: subprocess.Popen[bytes], tmp_path: Path, bump: tuple[str, ...]
+) -> None:
     """What was made after the snapshot is gone, what was deleted is there again, what was changed is as it was."""
     operator = stage.start()
     stage.submit()
@@ -43,6 +47,7 @@ def test_etcd_is_restored_from_an_older_snapshot(stage: Stage, tmp_path: Path, b
 
     hack("cluster", "restore", str(snapshot), *bump, seconds=120)
     restored = time.monotonic()
+    world.send_signal(signal.SIGHUP)
     assert not get(space, "tmds", "late")
     # The operator learns of it: what it makes for the next change is made of what there is now, not of its memory.
     kubectl("patch", "tmpool", "pool", "-n", space, "--type=merge", "-p", '{"spec":{"replicas":3}}')

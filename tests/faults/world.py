@@ -1,12 +1,14 @@
 """The bench's simulator of kubelets and agents, as a process that goes on when the API server was away.
 
-`python -m tests.faults.world` runs until SIGTERM, on the cluster of KUBECONFIG.
+`python -m tests.faults.world` runs until SIGTERM, on the cluster of KUBECONFIG. At SIGHUP it lists everything anew: its
+watches are those of a simple client, silent after a restore of etcd.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 
 from tests.bench.scale.simulator import WORKERS, Raw, Simulator
 
@@ -34,15 +36,15 @@ async def main() -> None:
         while True:
             listed = asyncio.Event()
             running = asyncio.create_task(World(client).run(listed))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.cancel)
             waiting = asyncio.create_task(listed.wait())
             await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
             if listed.is_set():
                 print("ready", flush=True)
             waiting.cancel()
-            try:
-                await running
-            except* Exception as errors:  # the world does not end for an API server that is away
-                logging.warning("begins again: %s", [str(e) for e in errors.exceptions])
+            await asyncio.wait([running])
+            if not running.cancelled():  # the world does not end for an API server that is away
+                logging.warning("begins again: %r", running.exception())
             await asyncio.sleep(PAUSE_SECONDS)
 
 
