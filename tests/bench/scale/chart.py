@@ -37,7 +37,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     axes.set_xticks(summary["sizes"], [f"{size:,}" for size in summary["sizes"]])
     axes.minorticks_off()
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)

@@ -111,12 +111,12 @@ class Step:
         stage, seconds = self._stage, time.monotonic() - self.began
         before, after = self._before["cost"], await asyncio.to_thread(stage.operator.cost)
         added = after.reading.since(before.reading)
-        calls = {v: n for v, n in added.by("tidemill_api_requests_total", "verb").items() if n}
-        lease = added.total("tidemill_api_requests_total", kind="Lease")
+        name = "tidemill_api_requests_total"
+        calls = {v: n - added.total(name, verb=v, kind="Lease") for v, n in added.by(name, "verb").items()}
         requests = stage.requests(self.mark)
         usage = {
-            name: round(used["cpu"] - self._before["usage"][name]["cpu"], 2)
-            for name, used in stage.bench.usage().items()
+            program: round(used["cpu"] - self._before["usage"][program]["cpu"], 2)
+            for program, used in stage.bench.usage().items()
         }
         simulator = cpu_seconds(stage.simulator.pid) - self._before["simulator"]
         cpu, reconciles = after.cpu - before.cpu, added.by("tidemill_reconciles_total", "kind")
@@ -128,9 +128,9 @@ class Step:
             "reconcilesPerObject": round(sum(reconciles.values()) / objects, 2),
             "reconciles": {kind: round(count) for kind, count in sorted(reconciles.items()) if count},
             "failedReconciles": {o: round(n) for o, n in _outcomes(added.by("tidemill_reconciles_total", "outcome"))},
-            "apiCallsPerObject": round((sum(calls.values()) - lease) / objects, 2),
-            "apiCalls": {verb: round(count) for verb, count in sorted(calls.items())},
-            "leaseCalls": round(lease),
+            "apiCallsPerObject": round(sum(calls.values()) / objects, 2),
+            "apiCalls": {verb: round(count) for verb, count in sorted(calls.items()) if count},
+            "leaseCalls": round(added.total(name, kind="Lease")),
             "auditedCalls": dict(Counter(r.verb for r in requests)),
             "auditedByCall": dict(Counter(r.call for r in requests).most_common()),
             "auditedCallsPerObject": round(len(requests) / objects, 2),
