@@ -188,6 +188,7 @@ class Informer:
         if watched > WATCH_SECONDS - 1:
             return False  # it has just been listed, or its time was over
         # A watch that was cut before its time: perhaps by a server that comes back with an older etcd.
+        self._seeder.cut.set()
         try:
             return await self._seeder.is_behind(type_, namespace, since)
         except (ApiError, ConnectionFailed) as error:

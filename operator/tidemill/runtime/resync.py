@@ -19,6 +19,8 @@ from tidemill.runtime.seed import Seeder, selector
 PAGE = 1000
 GRACE_SECONDS = 3.0
 """A difference is only one when the watch has not brought it by then."""
+AFTER_A_CUT_SECONDS = 30.0
+"""A watch that was cut may go on in another history, of an etcd that was restored and has already passed where we were."""
 _log = logging.getLogger("tidemill.resync")
 
 
@@ -56,7 +58,7 @@ class Resync:
         await self._seeder.synced.wait()
         self._last = passed = time.monotonic()
         while True:
-            await self._sleep(self._interval)
+            await self._pause()
             try:
                 await self.compare()
             except (ApiError, ConnectionFailed) as error:
@@ -65,6 +67,17 @@ class Resync:
                 passed = time.monotonic()
                 if self._intake.active:
                     _log.info("full pass over %d resources", self._intake.enqueue_all())
+
+    async def _pause(self) -> None:
+        """Wait for the interval, or until the watches that were cut have had time to connect again."""
+        cut = self._seeder.cut
+        try:
+            async with asyncio.timeout(self._interval):
+                await cut.wait()
+        except TimeoutError:
+            return
+        await self._sleep(min(self._interval, AFTER_A_CUT_SECONDS))
+        cut.clear()
 
     async def compare(self) -> int:
         """One comparison; how many objects were wrong."""

@@ -52,6 +52,8 @@ class Seeder:
         self._seeded: set[Dimension] = set()
         self._alive: dict[Dimension, float] = {}
         self._turn = asyncio.Lock()  # one list at a time: the memory of a start is one page's
+        self.cut = asyncio.Event()
+        """Set when a watch ended before its time: the resync shall come sooner."""
         self.synced = asyncio.Event()
         """Set when every kind is listed: before that nothing may be reconciled."""
 

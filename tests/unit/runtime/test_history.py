@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from aiohttp import web
+from tests.unit.kube.server import scripted
 from tests.unit.runtime.objects import raw
 
+from tidemill.kube.resources import OURS
 from tidemill.runtime.history import History
 from tidemill.runtime.indices import EVERYTHING, Indices
+from tidemill.runtime.intake import Intake
+from tidemill.runtime.metrics import Metrics
+from tidemill.runtime.queue import WorkQueue
+from tidemill.runtime.resync import AFTER_A_CUT_SECONDS, Resync
+from tidemill.runtime.seed import Seeder
 
 
 def test_a_list_is_believed_about_what_is_older_than_itself() -> None:
@@ -70,3 +80,33 @@ def test_every_watch_of_the_kind_begins_anew_once() -> None:
     assert [history.is_behind(d) for d in (here, there)] == [False, True]
     history.went_back("Dataset", 40)
     assert history.is_behind(here)
+
+
+def test_the_resync_comes_soon_after_a_watch_was_cut() -> None:
+    async def play() -> list[float]:
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        indices, metrics = Indices(), Metrics()
+        async with scripted(lambda _, __: web.json_response({"metadata": {"resourceVersion": "1"}})) as (client, seen):
+            intake = Intake(indices, WorkQueue(), frozenset())
+            seeder = Seeder(client, indices, intake, [OURS["Dataset"]], ["ns"])
+            seeder.synced.set()
+            resync = Resync(
+                client, indices=indices, intake=intake, seeder=seeder, metrics=metrics, interval=300, full_pass=3600,
+                sleep=sleep,
+            )  # fmt: skip
+            running = asyncio.create_task(resync.run())
+            await asyncio.sleep(0.05)
+            assert not seen, "nothing was cut"
+            seeder.cut.set()
+            async with asyncio.timeout(10):
+                while not seen:
+                    await asyncio.sleep(0.01)
+            assert not seeder.cut.is_set()
+            running.cancel()
+        return slept
+
+    assert asyncio.run(play()) == [AFTER_A_CUT_SECONDS]
