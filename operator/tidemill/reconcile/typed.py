@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from tidemill.reconcile.observed import Object
 
-_LIMIT = 1024
+_LIMIT = 256
 _Model = TypeVar("_Model", bound=BaseModel)
 _read: dict[tuple[int, type[BaseModel]], tuple[Object, Any]] = {}
 """By the object's identity; the object is kept too, so that no other can have that identity meanwhile."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidemill.contract.names import FIELD_MANAGER, GROUP
+from tidemill.contract.names import FIELD_MANAGER, GROUP, LABEL_JOB
 
 _META = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
@@ -16,9 +16,11 @@ _OWNER = ("apiVersion", "kind", "name", "uid", "controller")
 _SHARED_LENGTH = 64
 _UNIQUE = frozenset({"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "message", "note"})
 _CONTAINER = ("name", "state", "lastState", "ready", "restartCount", "image", "imageID")
-_POD_STATUS = ("phase", "reason", "message", "podIP", "startTime", "conditions")
-_JOB_STATUS_DROPPED = frozenset({"uncountedTerminatedPods"})
-_JOB_SPEC_DROPPED = frozenset({"template", "selector"})
+_CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
+_POD_STATUS = ("phase", "reason", "message", "podIP", "startTime")
+_POD_CONDITIONS = frozenset({"PodScheduled", "Ready", "ContainersReady"})
+_JOB_SPEC = ("suspend", "backoffLimit", "activeDeadlineSeconds")
+_JOB_STATUS = ("active", "ready", "succeeded", "failed", "startTime", "completionTime")
 
 
 def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +31,12 @@ def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
         "kind": sys.intern(kind),
         "metadata": _meta(raw["metadata"]),
     }
+    if (
+        kind == "Pod"
+    ):  # thousands of finished ones are kept: without their task, which is long and which nobody reads here
+        obj["metadata"].pop("annotations", None)
+        labels = obj["metadata"].get("labels") or {}
+        obj["metadata"]["labels"] = {k: v for k, v in labels.items() if k == LABEL_JOB or k.startswith(f"{GROUP}/")}
     shape = _SHAPES.get(kind)
     if shape is not None and not raw["apiVersion"].startswith(f"{GROUP}/"):
         obj.update(shape(raw))
@@ -85,9 +93,14 @@ def _pick(source: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: _share(source[key], key) for key in keys if key in source}
 
 
+def _conditions(status: Mapping[str, Any], types: frozenset[str] | None = None) -> list[dict[str, Any]]:
+    found = status.get("conditions") or ()
+    return [_pick(condition, _CONDITION) for condition in found if types is None or condition.get("type") in types]
+
+
 def _pod(raw: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    kept = _pick(status, _POD_STATUS)
+    kept = {**_pick(status, _POD_STATUS), "conditions": _conditions(status, _POD_CONDITIONS)}
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
             kept[group] = [_pick(container, _CONTAINER) for container in status[group]]
@@ -95,9 +108,11 @@ def _pod(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _job(raw: Mapping[str, Any]) -> dict[str, Any]:
-    spec = {k: _share(v) for k, v in (raw.get("spec") or {}).items() if k not in _JOB_SPEC_DROPPED}
-    status = {k: _share(v) for k, v in (raw.get("status") or {}).items() if k not in _JOB_STATUS_DROPPED}
-    return {"spec": spec, "status": status}
+    status = raw.get("status") or {}
+    kept = _pick(status, _JOB_STATUS)
+    if status.get("conditions"):
+        kept["conditions"] = _conditions(status)
+    return {"spec": _pick(raw.get("spec") or {}, _JOB_SPEC), "status": kept}
 
 
 def _stateful_set(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,4 +130,7 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "StatefulSet": _stateful_set,
     "ServiceAccount": _bare,
     "RoleBinding": _bare,
+    "Service": _bare,
+    "EndpointSlice": _bare,
+    "PodDisruptionBudget": _bare,
 }

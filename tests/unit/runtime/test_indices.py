@@ -93,20 +93,31 @@ def test_random_histories_agree_with_a_plain_model(actions: list[Action]) -> Non
 
 
 def test_what_nobody_reads_is_not_kept() -> None:
-    kept = trim(
-        raw("Pod", api="v1", labels={LABEL_JOB: "j", LABEL_POOL: "p"},
-            spec={"nodeName": "n", "containers": [{"env": [{"name": "SECRET"}]}]},
-            status={"phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.0.0.9", "containerStatuses": [
-                {"name": "task", "ready": True, "containerID": "c", "state": {"running": {}}}]})
+    pod = raw(
+        "Pod", api="v1", labels={LABEL_JOB: "j", LABEL_POOL: "p", "batch.kubernetes.io/controller-uid": "u"},
+        spec={"nodeName": "n", "containers": [{"env": [{"name": "SECRET"}]}]},
+        status={"phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.0.0.9", "containerStatuses": [
+            {"name": "task", "ready": True, "containerID": "c", "state": {"running": {}}}],
+            "conditions": [
+                {"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True", "lastProbeTime": None}]},
     )  # fmt: skip
+    pod["metadata"]["annotations"] = {"tidemill.dev/task": "{…}"}
+    kept = trim(pod)
+    assert kept["metadata"]["labels"] == {LABEL_JOB: "j", LABEL_POOL: "p"}
+    assert "annotations" not in kept["metadata"]
     assert kept["spec"] == {"nodeName": "n"}
     assert kept["status"] == {
         "phase": "Running",
         "podIP": "10.0.0.1",
+        "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [{"name": "task", "ready": True, "state": {"running": {}}}],
     }
     assert "managedFields" not in kept["metadata"]
-    assert "template" not in trim(job(spec={"template": {"x": 1}, "suspend": True}))["spec"]
+    made = job(
+        spec={"template": {"x": 1}, "podFailurePolicy": {"rules": []}, "suspend": True}, status={"terminating": 0}
+    )
+    assert (trim(made)["spec"], trim(made)["status"]) == ({"suspend": True}, {})
+    assert "spec" not in trim(raw("Service", api="v1", spec={"ports": [{"port": 80}]}))
 
 
 def test_annotations_of_others_are_dropped_and_ours_kept() -> None:
