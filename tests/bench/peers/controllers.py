@@ -180,7 +180,7 @@ def _without_ingress(manifests: list[Manifest]) -> None:
 
 
 def _own_version() -> str:
-    commit = run("git", "rev-parse", "--short", "HEAD").stdout.strip()
+    commit = run("git", "describe", "--always", "--dirty", "--exclude=*").stdout.strip()
     return f"{version('tidemill')} ({commit})" if commit else version("tidemill")
 
 
