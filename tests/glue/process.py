@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.e2e.apiserver import eventually
+from tests.serving.triton import cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("TIDEMILL_BENCH_PYTHON", sys.executable)
@@ -29,7 +30,9 @@ class Operator:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.log = log
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"}
+        # Compiled modules as in the image, whatever this environment says: else every start compiles them anew.
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": ""}
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(cache() / "pyc"))
         if kubeconfig:
             environment["KUBECONFIG"] = kubeconfig
         command = [
