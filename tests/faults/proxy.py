@@ -66,6 +66,11 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=30)
 
+    @property
+    def watches(self) -> int:
+        """How many watches are connected."""
+        return len(self._watches)
+
     def cut_watches(self) -> int:
         """End every watch in the middle; how many there were."""
 

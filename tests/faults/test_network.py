@@ -46,6 +46,7 @@ def test_a_bad_network(stage: Stage, tmp_path: Path) -> None:
 
     with Proxy(tmp_path) as proxy:
         stage.start("--lease-enabled", "false", kubeconfig=str(proxy.kubeconfig))
+        connected = proxy.watches
         proxy.fault = fault
         stage.submit(wait=False)
         for _ in range(5):
@@ -56,6 +57,7 @@ def test_a_bad_network(stage: Stage, tmp_path: Path) -> None:
         time.sleep(3)
         under_fire = stage.converge(seconds=240)
         proxy.fault = None
+        eventually("every watch is there again", lambda: proxy.watches >= connected, seconds=60)
         counts = dict(proxy.counts)
         assert counts["cut"] > 20
         assert counts["410"] > 3
