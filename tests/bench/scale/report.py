@@ -1,6 +1,6 @@
-"""Writes docs/performance.md's tables between their markers, and the chart, from the JSON of a run; nothing is typed by hand.
+"""Writes the tables of docs/performance.md and docs/operations.md between their markers, and the chart, from a run's JSON.
 
-`python -m tests.bench.scale.report FOLDER`: FOLDER is that of `hack/bench scale.run --out`.
+Nothing is typed by hand. `python -m tests.bench.scale.report FOLDER`: FOLDER is that of `hack/bench scale.run --out`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tests.bench.scale.summary import FIGURES, Figure, summarise
 from tests.e2e.apiserver import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
+GUIDE = ROOT / "docs" / "operations.md"
 CHART = ROOT / "docs" / "images" / "performance-scale.png"
 Result = Mapping[str, Any]
 
@@ -84,14 +85,41 @@ def calls_text(results: Sequence[Result]) -> str:
     return table(["resources", "the operator's metrics", "the audit log"], rows)
 
 
+def sizing_text(results: Sequence[Result]) -> str:
+    """What an operator of each size needs."""
+    rows = []
+    for result in results:
+        mixed = result["mixed"]
+        fill, idle, restart = mixed["fill"], mixed["idle"], mixed["restart"]
+        rows.append(
+            [
+                f"{result['size']:,}",
+                f"{sum(mixed['objects'].values()) - sum(mixed['mix'].values()):,}",
+                f"{idle['memory']['rssMb']:.0f} MB",
+                f"{max(fill['memory']['peakMb'], restart['memory']['peakMb']):.0f} MB",
+                f"{idle['cpuPercent']:.1f} %",
+                f"{restart['firstPassSeconds']:.1f} s",
+            ]
+        )
+    head = [
+        "resources",
+        "children",
+        "memory, at rest",
+        "memory, peak",
+        "CPU at rest, of a core",
+        "start to first full pass",
+    ]
+    return table(head, rows)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; columns after the first to the right."""
     lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(folder: Path, document: Path = DOCUMENT, chart: Path = CHART) -> None:
-    """Regenerate the document and the chart."""
+def write(folder: Path, document: Path = DOCUMENT, guide: Path = GUIDE, chart: Path = CHART) -> None:
+    """Regenerate the documents and the chart."""
     files = sorted(folder.glob("size-*.json"), key=lambda file: int(file.stem.partition("-")[2]))
     if not files:
         raise FileNotFoundError(f"{folder} has no size-*.json: run hack/bench scale.run --out {folder}")
@@ -108,6 +136,7 @@ def write(folder: Path, document: Path = DOCUMENT, chart: Path = CHART) -> None:
     ):
         text = between(text, f"scale {name}", content)
     document.write_text(text)
+    guide.write_text(between(guide.read_text(), "scale sizing", sizing_text(complete)))
     draw(summary, chart)
 
 

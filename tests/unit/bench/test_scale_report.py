@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.bench.scale.report import (
     DOCUMENT,
+    GUIDE,
     between,
     calls_text,
     figures_text,
@@ -124,16 +125,19 @@ def test_only_what_stands_between_the_markers_is_replaced() -> None:
         between(text, "y", "new")
 
 
-def test_the_projects_document_takes_a_report_twice_and_stays_the_same(tmp_path: Path) -> None:
+def test_the_projects_documents_take_a_report_twice_and_stay_the_same(tmp_path: Path) -> None:
     for result in RESULTS:
         (tmp_path / f"size-{result['size']}.json").write_text(json.dumps(result))
-    document, chart = tmp_path / "performance.md", tmp_path / "images" / "chart.png"
+    document, guide = tmp_path / "performance.md", tmp_path / "operations.md"
+    chart = tmp_path / "images" / "chart.png"
     document.write_text(DOCUMENT.read_text())
-    write(tmp_path, document, chart)
-    first = document.read_text()
-    assert "n^2.00" in first
-    write(tmp_path, document, chart)
-    assert document.read_text() == first
+    guide.write_text(GUIDE.read_text())
+    write(tmp_path, document, guide, chart)
+    first = document.read_text(), guide.read_text()
+    assert "n^2.00" in first[0]
+    assert "| 1,000 | 900 |" in first[1]
+    write(tmp_path, document, guide, chart)
+    assert (document.read_text(), guide.read_text()) == first
     assert chart.read_bytes().startswith(b"\x89PNG")
     assert chart.stat().st_size < 150_000
 
