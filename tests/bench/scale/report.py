@@ -90,13 +90,13 @@ def sizing_text(results: Sequence[Result]) -> str:
     rows = []
     for result in results:
         mixed = result["mixed"]
-        fill, idle, restart = mixed["fill"], mixed["idle"], mixed["restart"]
+        idle, restart = mixed["idle"], mixed["restart"]
         rows.append(
             [
                 f"{result['size']:,}",
                 f"{sum(mixed['objects'].values()) - sum(mixed['mix'].values()):,}",
                 f"{idle['memory']['rssMb']:.0f} MB",
-                f"{max(fill['memory']['peakMb'], restart['memory']['peakMb']):.0f} MB",
+                f"{max(idle['memory']['peakMb'], restart['memory']['peakMb']):.0f} MB",
                 f"{idle['cpuPercent']:.1f} %",
                 f"{restart['firstPassSeconds']:.1f} s",
             ]
