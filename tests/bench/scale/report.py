@@ -41,7 +41,14 @@ def machine_text(results: Sequence[Result]) -> str:
         f"Measured on {first['cores']} cores of {first['cpu']}, {first['memoryGiB']:g} GiB, Linux {first['kernel']}, Python "
         f"{first['python']}, Kubernetes {kubernetes} with etcd on the same machine; commit {commits}, "
         f"{results[0]['at'][:10]}; the operator ran with {first['operatorLibraries']} libraries. Load average: {loads}."
+        f"{_spans(results)}"
     )
+
+
+def _spans(results: Sequence[Result]) -> str:
+    """For how long specs were changed and nothing was: a short run must say so."""
+    found = {(round(m["churn"]["seconds"]), round(m["idle"]["seconds"])) for r in results if (m := r.get("mixed"))}
+    return "".join(f" Changed for {churn} s, left alone for {idle} s." for churn, idle in sorted(found))
 
 
 def mix_text(results: Sequence[Result]) -> str:

@@ -59,8 +59,14 @@ def _result(size: int) -> dict[str, Any]:
             "objects": {"Dataset": size // 10, "TrainingRun": size - size // 10, "Job": size, "Pod": 0},
             "memoryEmpty": {"rssMb": 80.0, "peakMb": 80.0},
             "fill": fill,
-            "churn": {"specToStatus": spread, "changeToChild": spread, "unanswered": 0, "cpuMsPerObject": 5.0},
-            "idle": {"writes": 1, "cpuPercent": 0.3, "memory": memory},
+            "churn": {
+                "seconds": 120.2,
+                "specToStatus": spread,
+                "changeToChild": spread,
+                "unanswered": 0,
+                "cpuMsPerObject": 5.0,
+            },
+            "idle": {"seconds": 300.0, "writes": 1, "cpuPercent": 0.3, "memory": memory},
             "restart": {
                 "syncedSeconds": 1.0,
                 "firstPassSeconds": (size / 100) ** 2,
@@ -114,6 +120,7 @@ def test_tables_show_sizes_bars_and_what_misses_them() -> None:
     assert "| 100 | 25% | 25% | 50% |" in shares_text(RESULTS)
     assert "| 100 | create 1.00 | create jobs.batch 1.00 |" in calls_text(RESULTS)
     assert "2 cores of CPU, 24 GiB, Linux 6.1" in machine_text(RESULTS)
+    assert machine_text(RESULTS).endswith(" Changed for 120 s, left alone for 300 s.")
 
 
 def test_only_what_stands_between_the_markers_is_replaced() -> None:
