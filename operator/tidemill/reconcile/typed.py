@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -10,7 +10,7 @@ from tidemill.reconcile.observed import Object
 
 _LIMIT = 256
 _Model = TypeVar("_Model", bound=BaseModel)
-_read: dict[tuple[int, type[BaseModel]], tuple[Object, Any]] = {}
+_read: dict[tuple[int, type[BaseModel]], tuple[Object, BaseModel]] = {}
 """By the object's identity; the object is kept too, so that no other can have that identity meanwhile."""
 
 
@@ -19,7 +19,7 @@ def typed(model: type[_Model], obj: Object) -> _Model:
     models are frozen: sharing them is safe. Raises pydantic.ValidationError as `model_validate` does."""
     key = id(obj), model
     if found := _read.get(key):
-        return found[1]  # type: ignore[no-any-return]
+        return cast(_Model, found[1])
     result = model.model_validate(obj)
     if len(_read) >= _LIMIT:
         _read.clear()  # as `re` does: simple, and rare enough

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -177,7 +177,7 @@ class Informer:
         if response.status == 200:
             self._seeder.touch(type_, namespace)
             self._connected[type_.kind, namespace] = started
-            response.content = EventStream(response.content, self._observe(type_))  # type: ignore[assignment]
+            response.content = cast(aiohttp.StreamReader, EventStream(response.content, self._observe(type_)))
         return response
 
     async def _is_deaf(self, type_: ResourceType, namespace: str, since: int) -> bool:
