@@ -1,7 +1,7 @@
 """The body of a watch, read where it arrives: events go to the intake, and kopf gets what it needs to keep the watch open.
 
-kopf parses each line, starts a task for each object and passes several layers to one handler: seventeen times the CPU of what is
-done here (docs/decisions/0008). Our one handler needs none of that.
+kopf parses each line, starts a task for each object and passes several layers to one handler. That takes seventeen times the
+CPU of what is done here (docs/decisions/0008), and our one handler needs none of it.
 """
 
 from __future__ import annotations
