@@ -111,7 +111,6 @@ def written(plan: Plan) -> dict[str, Any]:
         "status": plan.status,
         "events": [{"type": e.type, "reason": str(e.reason), "message": e.message} for e in plan.events],
         "requeueAfter": plan.requeue_after,
-        "again": plan.again,
     }
     return {key: value for key, value in parts.items() if value}
 

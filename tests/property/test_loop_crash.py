@@ -18,7 +18,7 @@ from tests.property.loop_invariants import check_cluster, check_rest, check_stat
 from tests.property.test_loop import served
 
 MINUTES = 20
-MOST_EFFECTS = 40
+MOST_EFFECTS = 36
 
 
 class Mortal:

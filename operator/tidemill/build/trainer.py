@@ -10,6 +10,7 @@ own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tidemill.api.v1alpha1.common import Resources
@@ -26,6 +27,8 @@ Manifest = dict[str, Any]
 
 ANNOTATION_FETCH = f"{GROUP}/fetch-task"
 """On the pod of a container trainer: the task of its first init container, a file /etc/tidemill/fetch-task."""
+ANNOTATION_DATASET, ANNOTATION_DATASET_URI = f"{GROUP}/dataset-digest", f"{GROUP}/dataset-uri"
+"""On a run's Job: the dataset version that it trains on."""
 FETCH_CONTAINER, TRAINER_CONTAINER = "fetch", "trainer"
 USER_TMP = "trainer-tmp"
 INPUT_DIR, OUTPUT_DIR = f"{WORK_DIR}/input", f"{WORK_DIR}/output"
@@ -53,11 +56,22 @@ def training_job(run: TrainingRun, dataset: ArtifactRef, settings: BuildSettings
     """The Job of a run on a dataset version. `stored`: the model is in the store already and only its result is missing."""
     owner = run.ref.model_copy(update={"generation": 0})
     if container := run.spec.trainer.container:
-        return _container_job(run, owner, container, dataset, settings, stored=stored)
-    regression, classification = run.spec.trainer.tabular_regression, run.spec.trainer.tabular_classification
-    trainer = regression or classification
-    assert trainer is not None, "the schema asks for exactly one trainer"
-    return _tabular_job(run, owner, trainer, dataset, settings)
+        job = _container_job(run, owner, container, dataset, settings, stored=stored)
+    else:
+        regression, classification = run.spec.trainer.tabular_regression, run.spec.trainer.tabular_classification
+        trainer = regression or classification
+        assert trainer is not None, "the schema asks for exactly one trainer"
+        job = _tabular_job(run, owner, trainer, dataset, settings)
+    job["metadata"]["annotations"] |= {ANNOTATION_DATASET: dataset.digest, ANNOTATION_DATASET_URI: dataset.uri}
+    return job
+
+
+def trained_on(job: Mapping[str, Any]) -> ArtifactRef | None:
+    """The dataset version that a run's Job trains on, as it says itself."""
+    notes = job["metadata"].get("annotations") or {}
+    if not {ANNOTATION_DATASET, ANNOTATION_DATASET_URI} <= notes.keys():
+        return None
+    return ArtifactRef(uri=notes[ANNOTATION_DATASET_URI], digest=notes[ANNOTATION_DATASET])
 
 
 def model_folder(run: TrainingRun, settings: BuildSettings) -> str:

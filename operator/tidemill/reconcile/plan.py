@@ -77,5 +77,3 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds after which time alone makes another reconcile necessary."""
-    again: bool = False
-    """Whether to reconcile again at once when the status was written: a decision is noted first and carried out then."""

@@ -1,8 +1,8 @@
 """TrainingRun: fix a dataset version, train by one Job, leave a ModelVersion.
 
-A run decides first and acts then: the dataset version is written to status in a pass of its own, so that whatever
-happens to the operator there is one Job, and the lineage names what it trained on. A run that has finished is a record: it
-is never trained again and costs nothing more.
+The Job decides: its name follows the run's UID alone, so of two creators one wins, and it says which dataset version it
+trains on. Status takes that from the Job, so that whatever happens to the operator there is one Job, and the lineage names
+what it trained on. A run that has finished is a record: it is never trained again and costs nothing more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.common import VersionReference
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunStatus
 from tidemill.build.modelversion import model_version
-from tidemill.build.trainer import TRAIN_REQUEST, model_folder, training_job, training_shape
+from tidemill.build.trainer import TRAIN_REQUEST, model_folder, trained_on, training_job, training_shape
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
@@ -36,24 +36,24 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
     jobs = observed.owned(run.metadata.uid, "Job")
     if _finished(run):
         return _keep_record(run, jobs, context)
-    status = run.status
-    if status.dataset_digest is None or status.dataset_uri is None:
-        return _fix_dataset(run, observed, context)
-    dataset = ArtifactRef(uri=status.dataset_uri, digest=status.dataset_digest)
     task_type = PublishModel if run.spec.trainer.container else TrainModel
     found = find_request(jobs, task_type=task_type, request=TRAIN_REQUEST, generation=0)
     extras = live(found.others)
+    dataset = _fixed_before(run) or (trained_on(found.job) if found.job else None)
     if found.job is None:
-        return _start(run, dataset, context, deletes=extras)
+        return _start(run, dataset, observed, context, deletes=extras)
+    if dataset is None:  # somebody took it off the Job before it was noted: nobody knows what it trains on
+        return Plan(deletes=(*extras, key_of(found.job)))
+    run = _noting(run, found.job, dataset)
     shape = training_shape(run.spec, context.settings)
     outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), TrainResult)
     if isinstance(outcome.result, TrainResult):
         return _succeeded(run, outcome, outcome.result, dataset, observed, context, deletes=extras)
     if outcome.phase == "Failed":
         return _failed(run, outcome, context, deletes=extras)
-    if outcome.phase == "Lost" and is_finished(found.job) and status.artifact_uri is None:
+    if outcome.phase == "Lost" and is_finished(found.job) and run.status.artifact_uri is None:
         # The model is stored, its result is lost: noted before the Job goes, so that a user's container never trains anew.
-        noted = status.model_copy(update={"artifact_uri": model_folder(run, context.settings)})
+        noted = run.status.model_copy(update={"artifact_uri": model_folder(run, context.settings)})
         run = run.model_copy(update={"status": noted})
     elif outcome.phase == "Lost":
         extras = (*extras, key_of(found.job))
@@ -66,29 +66,42 @@ def next_version(model: str, namespace: str, observed: Observed) -> int:
     return 1 + max((int(v["spec"]["version"]) for v in versions), default=0)
 
 
-def _fix_dataset(run: TrainingRun, observed: Observed, context: Context) -> Plan:
-    conditions, wanted = _conditions(run, context), run.spec.dataset
-    found = dataset_artifact(
-        observed, namespace=run.metadata.namespace, name=wanted.name, digest=wanted.digest, field="spec.dataset"
-    )
-    if isinstance(found, Waiting):
-        conditions.reconciling(found.reason, found.message)
-        return Plan(status=_status(run, conditions))
-    conditions.reconciling(Reason.PENDING, f"trains on version {found.digest} of Dataset {wanted.name}")
-    return Plan(
-        status=_status(
-            run,
-            conditions,
-            dataset_digest=found.digest,
-            dataset_uri=found.uri,
-            started_at=format_time(context.now),
-        ),
-        again=True,
-    )
+def _fixed_before(run: TrainingRun) -> ArtifactRef | None:
+    status = run.status
+    if status.dataset_digest is None or status.dataset_uri is None:
+        return None
+    return ArtifactRef(uri=status.dataset_uri, digest=status.dataset_digest)
 
 
-def _start(run: TrainingRun, dataset: ArtifactRef, context: Context, *, deletes: tuple[Key, ...]) -> Plan:
+def _noting(run: TrainingRun, job: Object, dataset: ArtifactRef) -> TrainingRun:
+    """The run with what its Job has fixed in its status."""
+    fixed = {
+        "dataset_digest": dataset.digest,
+        "dataset_uri": dataset.uri,
+        "started_at": run.status.started_at or job["metadata"]["creationTimestamp"],
+    }
+    return run.model_copy(update={"status": run.status.model_copy(update=fixed)})
+
+
+def _start(
+    run: TrainingRun,
+    dataset: ArtifactRef | None,
+    observed: Observed,
+    context: Context,
+    *,
+    deletes: tuple[Key, ...],
+) -> Plan:
     """The Job, and no status: the Job's own comes within milliseconds, and is told then with the Job's name."""
+    if dataset is None:
+        wanted = run.spec.dataset
+        found = dataset_artifact(
+            observed, namespace=run.metadata.namespace, name=wanted.name, digest=wanted.digest, field="spec.dataset"
+        )
+        if isinstance(found, Waiting):
+            conditions = _conditions(run, context)
+            conditions.reconciling(found.reason, found.message)
+            return Plan(deletes=deletes, status=_status(run, conditions))
+        dataset = found
     job = training_job(run, dataset, context.settings, stored=run.status.artifact_uri is not None)
     return Plan(children=(Child(manifest=job, mode="create"),), deletes=deletes)
 

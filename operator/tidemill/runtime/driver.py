@@ -101,8 +101,8 @@ class Driver:
             self._intake.observed(answer, writer=key)
         for victim in plan.deletes:
             await self._delete(victim, key)
-        if plan.status is not None and await self._write_status(key, obj, plan.status) and plan.again:
-            self._queue.add(key)
+        if plan.status is not None:
+            await self._write_status(key, obj, plan.status)
         for event in plan.events:
             self._postman.post(obj, event)
         return plan.requeue_after
@@ -140,12 +140,12 @@ class Driver:
         self._metrics.writes.labels(victim.kind, "deleted").inc()
         _log.info("deleted %s", victim, extra=of(key))
 
-    async def _write_status(self, key: Key, obj: Object, wanted: Mapping[str, Any]) -> bool:
-        """Write what differs; False when nothing does, or when the API server has not kept the same before."""
+    async def _write_status(self, key: Key, obj: Object, wanted: Mapping[str, Any]) -> None:
+        """Write what differs, unless the API server has not kept the same before."""
         desired = clean(wanted)
         patch = merge_patch(obj.get("status") or {}, desired)
         if not patch or self._refused.get(str(key)) == patch:
-            return False
+            return
         answer = await write_status(self._client, obj, patch)
         self._metrics.writes.labels(key.kind, "status").inc()
         left = merge_patch(answer.get("status") or {}, desired)
@@ -157,7 +157,6 @@ class Driver:
         else:
             self._refused.pop(str(key), None)
         self._intake.observed(answer, writer=key)
-        return True
 
     async def _failed(self, key: Key, error: Exception) -> str:
         """Log and report a failure; what to count it as."""
