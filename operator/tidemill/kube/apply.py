@@ -10,14 +10,12 @@ from typing import Any, Literal
 import orjson
 
 from tidemill.contract.names import ANNOTATION_DIGEST, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE
-from tidemill.kube.client import APPLY_PATCH, MERGE_PATCH, Client
-from tidemill.kube.errors import ApiError, ChildConflict
+from tidemill.kube.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Client
+from tidemill.kube.errors import ApiError, ChildConflict, Stale
+from tidemill.kube.managedfields import hand_over, posted_entry
 from tidemill.kube.resources import ResourceType, type_of
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Child, Key, Manifest, Patch
-
-NEVER_EXISTED = "1"
-"""A resourceVersion that no object has: server-side apply under it creates and never touches what is already there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +49,27 @@ def complete(child: Child, owner: Object) -> tuple[Manifest, str]:
     return manifest, digest
 
 
-async def ensure(client: Client, child: Child, *, owner: Object, existing: Object | None, edited: bool) -> Applied:
-    """Bring a child about. `existing` is what the cache knows, `edited` that somebody else changed its spec.
+async def ensure(
+    client: Client, child: Child, *, owner: Object, existing: Object | None, edited: bool, posted: int | None
+) -> Applied:
+    """Bring a child about: by POST when it is missing, by server-side apply when it differs.
 
-    Raises ChildConflict when the name is taken by an object that is not ours.
+    `existing` is what the cache knows, `edited` that somebody else changed its spec, `posted` where the fields are that
+    a POST left with it (kube.managedfields).
+
+    Raises ChildConflict when the name is taken by an object that is not ours, Stale when the cache is behind.
     """
     manifest, digest = complete(child, owner)
     if existing is None:
         try:
-            created = await _create(client, child, manifest)
+            created = await _create(client, child.key, manifest)
         except ApiError as error:
             if not error.conflict:
                 raise
             existing = await _read(client, type_of(manifest), child.key)
             if existing is None:  # gone between the two calls: the next pass creates it
                 raise
+            posted = posted_entry(existing)
         else:
             return Applied("created", created)
         orphaned = _require_ours(child, existing, owner, digest)
@@ -80,6 +84,8 @@ async def ensure(client: Client, child: Child, *, owner: Object, existing: Objec
     if child.mode == "create":
         return Applied("applied", await _adopt(client, existing, manifest["metadata"]["ownerReferences"]))
     meta = {**manifest["metadata"], "uid": existing["metadata"]["uid"]}
+    if posted is not None:
+        await _hand_over(client, child.key, manifest, posted)
     return Applied("applied", await _apply(client, {**manifest, "metadata": meta}, FIELD_MANAGER))
 
 
@@ -108,19 +114,33 @@ async def delete(client: Client, key: Key, existing: Object) -> dict[str, Any] |
     return answer
 
 
-async def _create(client: Client, child: Child, manifest: Manifest) -> dict[str, Any]:
+async def _create(client: Client, key: Key, manifest: Manifest) -> dict[str, Any]:
     type_ = type_of(manifest)
-    if child.mode == "apply":
-        meta = {**manifest["metadata"], "resourceVersion": NEVER_EXISTED}
-        return await _apply(client, {**manifest, "metadata": meta}, FIELD_MANAGER)
     answer: dict[str, Any] = await client.request(
         "create",
-        type_.path(child.key.namespace),
+        type_.path(key.namespace),
         kind=type_.kind,
         query={"fieldManager": FIELD_MANAGER},
         body=manifest,
     )
     return answer
+
+
+async def _hand_over(client: Client, key: Key, manifest: Manifest, posted: int) -> None:
+    type_ = type_of(manifest)
+    try:
+        await client.request(
+            "patch",
+            type_.path(key.namespace, key.name),
+            kind=type_.kind,
+            query={"fieldManager": FIELD_MANAGER},
+            body=hand_over(posted),
+            content_type=JSON_PATCH,
+        )
+    except ApiError as error:
+        if error.status == 422:  # a test of the patch: somebody has written since
+            raise Stale(str(error)) from error
+        raise
 
 
 async def _apply(client: Client, manifest: Mapping[str, Any], manager: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tidemill.kube.errors import ApiError, ConnectionFailed
 from tidemill.kube.ratelimit import RateLimiter
 
 JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 Verb = Literal["get", "list", "create", "update", "patch", "apply", "delete"]

@@ -64,7 +64,7 @@ class NotLeader(Exception):
     """A write was held back because this process does not hold the lease."""
 
 
-class StaleStatus(Exception):
+class Stale(Exception):
     """The object was changed after it was observed: reconcile what it is now."""
 
 

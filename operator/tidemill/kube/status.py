@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill.kube.client import MERGE_PATCH, Client
-from tidemill.kube.errors import ApiError, StaleStatus
+from tidemill.kube.errors import ApiError, Stale
 from tidemill.kube.resources import type_of
 from tidemill.reconcile.observed import Object
 
@@ -43,7 +43,7 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 async def write_status(client: Client, obj: Object, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Send the patch; the answer is the whole object. Raises StaleStatus when the object has changed since."""
+    """Send the patch; the answer is the whole object. Raises Stale when the object has changed since."""
     meta = obj["metadata"]
     type_ = type_of(obj)
     body = {"metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}, "status": patch}
@@ -58,6 +58,6 @@ async def write_status(client: Client, obj: Object, patch: Mapping[str, Any]) ->
         )
     except ApiError as error:
         if error.conflict:
-            raise StaleStatus(str(error)) from error
+            raise Stale(str(error)) from error
         raise
     return answer

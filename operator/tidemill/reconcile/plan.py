@@ -25,8 +25,8 @@ class Child:
     """A desired child. The driver adds the controller ownerReference, the managed-by label and the digest annotation.
 
     `apply`: created when missing, server-side applied when the digest differs from the one recorded on the object.
-    `create`: created when missing and never touched again (by POST: two creators cannot both win). When the name is taken
-    by somebody else's object the driver raises a conflict and the resource is reconciled again after a backoff.
+    `create`: created when missing and never touched again. Both create by POST: two creators cannot both win. When the name
+    is taken by somebody else's object the driver raises a conflict and the resource is reconciled again after a backoff.
     """
 
     manifest: Manifest

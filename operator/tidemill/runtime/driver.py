@@ -116,6 +116,7 @@ class Driver:
             owner=obj,
             existing=entry.obj if entry else None,
             edited=entry.edited if entry else False,
+            posted=entry.posted if entry else None,
         )
         if applied.object is not None:
             self._intake.observed(applied.object, writer=key)

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from tidemill.api.base import Status
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.contract.reasons import Reason
-from tidemill.kube.errors import ApiError, ChildConflict, ConnectionFailed, StaleStatus
+from tidemill.kube.errors import ApiError, ChildConflict, ConnectionFailed, Stale
 from tidemill.reconcile.conditions import READY, RECONCILING, ConditionSet
 from tidemill.reconcile.observed import Object
 
@@ -35,7 +35,7 @@ class Fault:
 def classify(error: Exception, obj: Object | None) -> Fault:
     """What an exception of a reconcile means."""
     match error:
-        case StaleStatus():
+        case Stale():
             return Fault(reason=Reason.STALE.value, message=str(error), expected=True)
         case ValidationError() if obj is not None and (text := _invalid(obj)):
             return Fault(reason=Reason.INVALID_SPEC.value, message=text, expected=False, terminal=True)

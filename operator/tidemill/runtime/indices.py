@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tidemill.contract.results import Progress
+from tidemill.kube.managedfields import edited_by_others, posted_entry
 from tidemill.reconcile.facets import Facet, facets
 from tidemill.reconcile.observed import DriftReading, Object
-from tidemill.runtime.trim import edited_by_others, trim
+from tidemill.runtime.trim import trim
 
 EVERYTHING = sys.maxsize
 """As `listed`: whatever is known is older than the list."""
@@ -35,14 +36,24 @@ class Measurements(Protocol):
 class Entry:
     """One object with what is needed to find and to forget it."""
 
-    __slots__ = ("edited", "facets", "obj", "owner", "version")
+    __slots__ = ("edited", "facets", "obj", "owner", "posted", "version")
 
-    def __init__(self, obj: dict[str, Any], version: int, owner: str | None, found: tuple[Facet, ...], edited: bool):
+    def __init__(
+        self,
+        obj: dict[str, Any],
+        version: int,
+        owner: str | None,
+        found: tuple[Facet, ...],
+        *,
+        edited: bool,
+        posted: int | None,
+    ) -> None:
         self.obj = obj
         self.version = version
         self.owner = owner
         self.facets = found
         self.edited = edited
+        self.posted = posted
 
 
 class Indices:
@@ -137,7 +148,7 @@ class Indices:
         self._saw(kind, version)
         obj = trim(raw)
         owner = next((o["uid"] for o in obj["metadata"].get("ownerReferences", ()) if o.get("controller")), None)
-        entry = Entry(obj, version, owner, tuple(facets(obj)), edited_by_others(raw))
+        entry = Entry(obj, version, owner, tuple(facets(obj)), edited=edited_by_others(raw), posted=posted_entry(raw))
         self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = entry
         if owner is not None:
             self._owned.setdefault((owner, kind), {})[name] = entry

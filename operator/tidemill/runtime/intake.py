@@ -42,6 +42,8 @@ class Intake:
         if not self.active or now is None:
             return True
         moved = False
+        if before is None and raw["kind"] in self._kinds:
+            self._queue.add(Key(kind=raw["kind"], namespace=meta.get("namespace", ""), name=meta["name"]), new=True)
         if before is not None:
             if _same(before.obj, after) and not now.edited:
                 return True

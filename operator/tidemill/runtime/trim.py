@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidemill.contract.names import FIELD_MANAGER, GROUP, LABEL_JOB
+from tidemill.contract.names import GROUP, LABEL_JOB
 
 _META = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
@@ -45,26 +45,6 @@ def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
             if part not in ("apiVersion", "kind", "metadata"):
                 obj[sys.intern(part)] = _share(value)
     return obj
-
-
-def edited_by_others(raw: Mapping[str, Any]) -> bool:
-    """Whether somebody else wrote fields outside metadata and status after we last applied the object.
-
-    Read from managedFields, which are not kept. Jobs are left out: their template is immutable, and queueing systems
-    rightly change `suspend`.
-    """
-    if raw["kind"] == "Job":
-        return False
-    ours, theirs = "", ""
-    for entry in raw["metadata"].get("managedFields") or ():
-        if entry.get("subresource"):
-            continue
-        at = entry.get("time") or ""
-        if entry.get("manager") == FIELD_MANAGER:
-            ours = max(ours, at)
-        elif any(key not in ("f:metadata", "f:status") for key in entry.get("fieldsV1") or ()):
-            theirs = max(theirs, at)
-    return bool(ours) and theirs >= ours  # times are in whole seconds: in doubt it is applied once more
 
 
 def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.unit.kube.server import failure, scripted
 
 from tidemill.contract.names import ANNOTATION_DIGEST, MANAGED_BY
-from tidemill.kube.apply import NEVER_EXISTED, Applied, complete, ensure
-from tidemill.kube.errors import ChildConflict
+from tidemill.kube.apply import Applied, complete, ensure
+from tidemill.kube.errors import ApiError, ChildConflict, Stale
 from tidemill.reconcile.plan import Child
 
 OWNER: dict[str, Any] = {
@@ -34,14 +34,18 @@ def stored(desired: Child, *, uid: str = "c1", owner: dict[str, Any] = OWNER) ->
     return {**manifest, "metadata": {**manifest["metadata"], "uid": uid, "resourceVersion": "5"}}
 
 
-def send(desired: Child, existing: Any, answer: Any, *, edited: bool = False) -> tuple[Any, list[tuple[str, str, Any]]]:
+def send(
+    desired: Child, existing: Any, answer: Any, *, edited: bool = False, posted: int | None = None
+) -> tuple[Any, list[tuple[str, str, Any]]]:
     """What `ensure` returns (or raises) and the requests it made."""
 
     async def play() -> tuple[Any, list[tuple[str, str, Any]]]:
         async with scripted(answer) as (client, seen):
             try:
-                result: Any = await ensure(client, desired, owner=OWNER, existing=existing, edited=edited)
-            except ChildConflict as error:
+                result: Any = await ensure(
+                    client, desired, owner=OWNER, existing=existing, edited=edited, posted=posted
+                )
+            except (ApiError, ChildConflict, Stale) as error:
                 result = error
             made = []
             for request in seen:
@@ -77,16 +81,27 @@ def test_an_unchanged_child_costs_no_call() -> None:
     assert made == []
 
 
-def test_a_missing_child_is_applied_under_a_version_that_never_existed() -> None:
-    result, made = send(child(a=1), None, lambda _, __: web.json_response({"made": True}))
+@pytest.mark.parametrize("mode", ["apply", "create"])
+def test_a_missing_child_is_posted(mode: Any) -> None:
+    result, made = send(child(mode, a=1), None, lambda _, __: web.json_response({"made": True}, status=201))
     assert result == Applied("created", {"made": True})
-    assert [m[0] for m in made] == ["PATCH"]
-    assert made[0][2]["metadata"]["resourceVersion"] == NEVER_EXISTED
-
-
-def test_a_missing_child_of_mode_create_is_posted() -> None:
-    _, made = send(child("create", a=1), None, lambda _, __: web.json_response({}, status=201))
     assert [m[:2] for m in made] == [("POST", "/apis/batch/v1/namespaces/ns/jobs")]
+
+
+def test_what_was_posted_is_handed_over_before_it_is_applied() -> None:
+    _, made = send(child(a=1), stored(child(a=2)), lambda _, __: web.json_response({}), posted=3)
+    assert [m[:2] for m in made] == [("PATCH", "/apis/batch/v1/namespaces/ns/jobs/j")] * 2
+    assert made[0][2][-1] == {"op": "replace", "path": "/metadata/managedFields/3/operation", "value": "Apply"}
+    assert made[1][2]["spec"] == {"a": 1}
+
+
+def test_a_hand_over_that_came_too_late_is_tried_again_from_what_is_there_now() -> None:
+    refused = failure(422, "Invalid", "the server rejected our request due to an error in our request")
+    error, made = send(child(a=1), stored(child(a=2)), lambda _, __: refused, posted=3)
+    assert isinstance(error, Stale)
+    assert len(made) == 1
+    error, _ = send(child(a=1), stored(child(a=2)), lambda _, __: failure(403, "Forbidden"), posted=3)
+    assert isinstance(error, ApiError), "anything else is what it is"
 
 
 @pytest.mark.parametrize("edited", [False, True])

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.unit.runtime.objects import raw
 
 from tidemill.api.v1alpha1 import Dataset
-from tidemill.kube.errors import ApiError, ChildConflict, ConnectionFailed, StaleStatus
+from tidemill.kube.errors import ApiError, ChildConflict, ConnectionFailed, Stale
 from tidemill.reconcile.plan import Key
 from tidemill.runtime.faults import Fault, classify, status_with
 
@@ -24,7 +24,7 @@ def refusal(status: int, reason: str, message: str) -> ApiError:
 @pytest.mark.parametrize(
     ("error", "reason", "expected"),
     [
-        (StaleStatus("x"), "Stale", True),
+        (Stale("x"), "Stale", True),
         (ConnectionFailed("x"), "ConnectionFailed", True),
         (ChildConflict(Key(kind="Job", namespace="ns", name="j"), "Dataset e"), "NameTaken", False),
         (refusal(403, "Forbidden", "exceeded quota: pods"), "QuotaExceeded", False),

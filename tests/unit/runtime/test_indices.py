@@ -10,7 +10,7 @@ from tests.unit.runtime.objects import job, raw
 
 from tidemill.contract.names import LABEL_JOB, LABEL_POOL
 from tidemill.runtime.indices import Indices
-from tidemill.runtime.trim import edited_by_others, trim
+from tidemill.runtime.trim import trim
 
 
 def test_objects_are_found_by_name_owner_and_facet() -> None:
@@ -124,31 +124,6 @@ def test_annotations_of_others_are_dropped_and_ours_kept() -> None:
     obj = raw()
     obj["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": "x" * 9999, "tidemill.dev/digest": "d"}
     assert trim(obj)["metadata"]["annotations"] == {"tidemill.dev/digest": "d"}
-
-
-def test_an_edit_by_somebody_else_is_seen_in_managed_fields() -> None:
-    def service(*entries: tuple[str, str, str, str]) -> dict[str, Any]:
-        obj = raw("Service", api="v1")
-        obj["metadata"]["managedFields"] = [
-            {"manager": m, "time": t, "subresource": s, "fieldsV1": {f: {}}} for m, t, s, f in entries
-        ]
-        return obj
-
-    ours = ("tidemill", "2026-01-01T00:00:05Z", "", "f:spec")
-    assert not edited_by_others(service(ours))
-    assert edited_by_others(service(ours, ("kubectl-edit", "2026-01-01T00:00:06Z", "", "f:spec")))
-    assert not edited_by_others(service(ours, ("kubectl-edit", "2026-01-01T00:00:04Z", "", "f:spec")))
-    assert not edited_by_others(service(ours, ("kcm", "2026-01-01T00:00:06Z", "status", "f:status")))
-    assert not edited_by_others(service(ours, ("kubectl", "2026-01-01T00:00:06Z", "", "f:metadata")))
-
-
-def test_an_edit_in_the_same_second_counts() -> None:
-    obj = raw("Service", api="v1")
-    obj["metadata"]["managedFields"] = [
-        {"manager": m, "time": "2026-01-01T00:00:05Z", "fieldsV1": {"f:spec": {}}}
-        for m in ("tidemill", "kubectl-patch")
-    ]
-    assert edited_by_others(obj)
 
 
 def test_objects_with_a_facet_are_counted_without_looking_at_them() -> None:

@@ -70,6 +70,17 @@ def test_a_deletion_queues_the_owner_too() -> None:
     assert play(script)[0] == ["Dataset ns/d"]
 
 
+def test_what_is_new_comes_before_what_was_looked_at_before() -> None:
+    def script(intake: Intake) -> None:
+        intake.active = False
+        intake.observed(raw("Dataset", "old", version=1))
+        intake.active = True
+        intake.observed(raw("Dataset", "old", version=2, spec={"changed": True}))
+        intake.observed(raw("Dataset", "new", version=3))
+
+    assert play(script)[0] == ["Dataset ns/new", "Dataset ns/old"]
+
+
 def test_the_writer_looks_again_a_little_later() -> None:
     assert play(lambda intake: intake.observed(job(), writer=DATASET)) == ([], 1)
 

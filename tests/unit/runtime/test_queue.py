@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.reconcile.plan import Key
-from tidemill.runtime.queue import BULK_TURN, WorkQueue
+from tidemill.runtime.queue import SECOND_TURN, WorkQueue
 
 
 class Clock:
@@ -111,7 +111,7 @@ def test_changes_come_before_bulk_work_which_is_not_starved() -> None:
         names = [k.name for k in order if k]
         assert names[0] == "change0"
         assert [i for i, name in enumerate(names) if name.startswith("bulk")] == [
-            BULK_TURN * n - 1 for n in (1, 2, 3, 4)
+            SECOND_TURN * n - 1 for n in (1, 2, 3, 4)
         ]
 
     asyncio.run(play())
@@ -151,6 +151,41 @@ def test_a_change_while_running_is_looked_at_afterwards() -> None:
         assert await queue.take() == taken
 
     asyncio.run(play())
+
+
+async def order(queue: WorkQueue, count: int) -> list[str]:
+    """The next so many keys, each done before the next is taken."""
+    names = []
+    for _ in range(count):
+        taken = await queue.take()
+        assert taken is not None
+        names.append(f"{taken.namespace}/{taken.name}")
+        queue.done(taken)
+    return names
+
+
+def test_what_is_new_comes_first_and_gives_every_eighth_turn_away() -> None:
+    async def play() -> list[str]:
+        queue = WorkQueue()
+        for number in range(2):
+            queue.add(key("a", f"known-{number}"))
+        for number in range(12):
+            queue.add(key("a", f"new-{number}"), new=True)
+        return await order(queue, 14)
+
+    new = [f"a/new-{number}" for number in range(12)]
+    assert asyncio.run(play()) == [*new[:7], "a/known-0", *new[7:], "a/known-1"]
+
+
+def test_many_new_keys_of_one_namespace_delay_no_other_namespace() -> None:
+    async def play() -> list[str]:
+        queue = WorkQueue()
+        for number in range(100):
+            queue.add(key("flood", f"new-{number}"), new=True)
+        queue.add(key("quiet", "known"))
+        return await order(queue, 2)
+
+    assert asyncio.run(play()) == ["flood/new-0", "quiet/known"]
 
 
 def test_a_delay_wakes_a_waiting_worker_and_closing_ends_it() -> None:
