@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.e2e.apiserver import eventually, kubectl
+from tests.e2e.cluster import Cluster
 from tests.glue.objects import apply, dataset, get, items, ready, run
 from tests.glue.process import WRITES, Operator
 
@@ -125,3 +127,25 @@ def test_a_patch_on_another_object_is_applied_under_its_own_manager(operator: St
     owned = items(namespace, "trainingruns", "--show-managed-fields")[0]["metadata"]["managedFields"]
     assert "tidemill-test" in {entry["manager"] for entry in owned}
     assert found["spec"]["dataset"] == {"name": "flights"}
+
+
+def test_of_what_is_new_the_child_comes_first_and_one_status_tells_of_it(
+    operator: Start, namespace: str, glue_cluster: Cluster
+) -> None:
+    operator().through_first_pass()
+    since = glue_cluster.audit_position()
+    apply(dataset("d", namespace))
+    eventually("told", lambda: ready(get(namespace, "datasets", "d")) == "True")
+
+    def ours(event: dict[str, Any]) -> bool:
+        about = event.get("objectRef", {})
+        return (
+            event.get("stage") == "ResponseComplete"
+            and about.get("namespace") == namespace
+            and event["userAgent"].startswith("tidemill")
+            and event["verb"] in ("create", "patch")
+            and about.get("resource") in ("services", "datasets")
+        )
+
+    writes = [(e["verb"], e["objectRef"]["resource"]) for e in glue_cluster.audited(ours, since=since)]
+    assert writes == [("create", "services"), ("patch", "datasets")]

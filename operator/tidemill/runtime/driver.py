@@ -18,7 +18,7 @@ from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.runtime.faults import Fault, classify, status_with
 from tidemill.runtime.indices import Indices
-from tidemill.runtime.intake import Intake
+from tidemill.runtime.intake import OWN_WRITE_DELAY, Intake
 from tidemill.runtime.logs import of
 from tidemill.runtime.metrics import Metrics
 from tidemill.runtime.postman import Postman
@@ -93,21 +93,25 @@ class Driver:
             _log.warning("%s: %s", key, said, extra=of(key))
             self._postman.post(obj, Event(reason=Reason.UNKNOWN_FIELDS.value, message=said, type="Warning"))
         plan = self._reconcilers[key.kind](obj, self._indices, Context(now=self._now(), settings=self._settings))
-        for child in plan.children:
-            await self._ensure(child, obj, key)
+        made = [await self._ensure(child, obj, key) for child in plan.children]
         for patch in plan.patches:
             answer = await apply.apply_patch(self._client, patch)
             self._metrics.writes.labels(patch.key.kind, "patched").inc()
             self._intake.observed(answer, writer=key)
         for victim in plan.deletes:
             await self._delete(victim, key)
+        if "created" in made and not (obj.get("status") or {}).get("observedGeneration"):
+            # Of what is new the children come first: its status is told by the next look, with what became of them.
+            self._queue.add_after(key, OWN_WRITE_DELAY)
+            return plan.requeue_after
         if plan.status is not None:
             await self._write_status(key, obj, plan.status)
         for event in plan.events:
             self._postman.post(obj, event)
         return plan.requeue_after
 
-    async def _ensure(self, child: Child, obj: Object, key: Key) -> None:
+    async def _ensure(self, child: Child, obj: Object, key: Key) -> str:
+        """Bring a child about; what that took: `none`, `created` or `applied`."""
         where = child.key
         entry = self._indices.entry(where.kind, where.namespace, where.name)
         applied = await apply.ensure(
@@ -128,6 +132,7 @@ class Driver:
                 settled = self._indices.entry(where.kind, where.namespace, where.name)
                 if settled is not None:
                     settled.edited = False
+        return applied.action
 
     async def _delete(self, victim: Key, key: Key) -> None:
         existing = self._indices.get(victim.kind, victim.namespace, victim.name)

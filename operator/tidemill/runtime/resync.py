@@ -16,7 +16,11 @@ from tidemill.runtime.intake import Intake
 from tidemill.runtime.metrics import Metrics
 from tidemill.runtime.seed import Seeder, selector
 
-PAGE = 1000
+PAGE = 250
+"""Small pages, and a rest after each: a change does not wait for the comparison of tens of thousands of objects."""
+REST = 2.0
+"""So many times as long as it took to get and compare a page: a third of one core at most, here and on the API server."""
+LONGEST_REST = 1.0
 GRACE_SECONDS = 3.0
 """A difference is only one when the watch has not brought it by then."""
 AFTER_A_CUT_SECONDS = 30.0
@@ -122,6 +126,7 @@ class Resync:
             self._client, type_, namespace=namespace or None, selector=chosen, fields=fields, metadata_only=True,
             limit=PAGE,
         )  # fmt: skip
+        began = time.monotonic()
         async for items, version in found:
             at = version
             if self._seeder.history.contradicted(type_.kind, items, at, newest=newest):
@@ -136,7 +141,8 @@ class Resync:
                 entry = self._indices.entry(type_.kind, *key)
                 if entry is None or entry.version < int(meta["resourceVersion"]):
                     suspects[key] = meta["uid"], int(meta["resourceVersion"])
-            await asyncio.sleep(0)
+            await asyncio.sleep(min(LONGEST_REST, REST * (time.monotonic() - began)))
+            began = time.monotonic()
         for entry in self._indices.all(type_.kind, namespace or None):
             meta = entry.obj["metadata"]
             if meta["uid"] not in listed and entry.version <= at:
