@@ -56,13 +56,17 @@ class Entry:
         self.posted = posted
 
 
+Group = Entry | dict[str, Entry]
+"""Objects found by the same value: one, as most are, or several by name."""
+
+
 class Indices:
     """All objects that the operator watches."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[str, dict[str, Entry]]] = {}
-        self._owned: dict[tuple[str, str], dict[str, Entry]] = {}
-        self._facets: dict[tuple[str, str, str, str], dict[str, Entry]] = {}
+        self._owned: dict[tuple[str, str], Group] = {}
+        self._facets: dict[tuple[str, str, str, str], Group] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
         self._newest: dict[str, int] = {}
         self.measurements: Measurements | None = None
@@ -84,7 +88,8 @@ class Indices:
 
     def number_of(self, kind: str, namespace: str, facet: str, value: str) -> int:
         """How many objects of a kind have a facet of this value."""
-        return len(self._facets.get((kind, namespace, facet, value), ()))
+        found = self._facets.get((kind, namespace, facet, value))
+        return 0 if found is None else 1 if isinstance(found, Entry) else len(found)
 
     def progress(self, namespace: str, pod: str) -> Progress | None:
         """What the task in a running pod said last."""
@@ -151,9 +156,9 @@ class Indices:
         entry = Entry(obj, version, owner, tuple(facets(obj)), edited=edited_by_others(raw), posted=posted_entry(raw))
         self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = entry
         if owner is not None:
-            self._owned.setdefault((owner, kind), {})[name] = entry
+            _put(self._owned, (owner, kind), name, entry)
         for facet, value in entry.facets:
-            self._facets.setdefault((kind, namespace, facet, value), {})[name] = entry
+            _put(self._facets, (kind, namespace, facet, value), name, entry)
         return obj
 
     def remove(self, kind: str, namespace: str, name: str, uid: str, *, version: int = 0) -> Object | None:
@@ -189,17 +194,34 @@ class Indices:
             _discard(self._facets, (kind, namespace, facet, value), name)
 
 
-def _discard(index: dict[Any, dict[str, Entry]], key: Any, name: str) -> None:
-    names = index.get(key)
-    if names is not None:
-        names.pop(name, None)
-        if not names:
+def _put(index: dict[Any, Group], key: Any, name: str, entry: Entry) -> None:
+    there = index.get(key)
+    if there is None or (isinstance(there, Entry) and _name(there) == name):
+        index[key] = entry
+    elif isinstance(there, Entry):
+        index[key] = {_name(there): there, name: entry}
+    else:
+        there[name] = entry
+
+
+def _discard(index: dict[Any, Group], key: Any, name: str) -> None:
+    there = index.get(key)
+    if isinstance(there, dict):
+        there.pop(name, None)
+        if not there:
             del index[key]
+    elif there is not None and _name(there) == name:
+        del index[key]
 
 
-def _sorted(names: dict[str, Entry] | None) -> Sequence[Object]:
-    if not names:
+def _name(entry: Entry) -> str:
+    name: str = entry.obj["metadata"]["name"]
+    return name
+
+
+def _sorted(found: Group | None) -> Sequence[Object]:
+    if found is None:
         return ()
-    if len(names) == 1:
-        return tuple(entry.obj for entry in names.values())
-    return tuple(names[name].obj for name in sorted(names))
+    if isinstance(found, Entry):
+        return (found.obj,)
+    return tuple(found[name].obj for name in sorted(found))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidemill.contract.names import GROUP, LABEL_JOB
+from tidemill.contract.names import GROUP, LABEL_JOB, LABEL_POOL, LABEL_TASK
 
 _META = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
@@ -14,7 +14,11 @@ _META = (
 )  # fmt: skip
 _OWNER = ("apiVersion", "kind", "name", "uid", "controller")
 _SHARED_LENGTH = 64
-_UNIQUE = frozenset({"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "message", "note"})
+_UNIQUE = frozenset({"uid", "resourceVersion", "deletionTimestamp", "message", "note", "containerID"})
+_REPEATED = frozenset({"image", "imageID"})
+"""Long, and the same for thousands of Pods."""
+_POD_LABELS = frozenset({LABEL_JOB, LABEL_POOL, LABEL_TASK})
+_ENDED = frozenset({"Succeeded", "Failed"})
 _CONTAINER = ("name", "state", "lastState", "ready", "restartCount", "image", "imageID")
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
 _POD_STATUS = ("phase", "reason", "message", "podIP", "startTime")
@@ -31,15 +35,17 @@ def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
         "kind": sys.intern(kind),
         "metadata": _meta(raw["metadata"]),
     }
+    meta = obj["metadata"]
     if (
         kind == "Pod"
     ):  # thousands of finished ones are kept: without their task, which is long and which nobody reads here
-        obj["metadata"].pop("annotations", None)
-        labels = obj["metadata"].get("labels") or {}
-        obj["metadata"]["labels"] = {k: v for k, v in labels.items() if k == LABEL_JOB or k.startswith(f"{GROUP}/")}
+        meta.pop("annotations", None)
+        meta["labels"] = {k: v for k, v in (meta.get("labels") or {}).items() if k in _POD_LABELS}
     shape = _SHAPES.get(kind)
     if shape is not None and not raw["apiVersion"].startswith(f"{GROUP}/"):
         obj.update(shape(raw))
+        if shape is _bare:
+            meta.pop("labels", None)
     else:
         for part, value in raw.items():
             if part not in ("apiVersion", "kind", "metadata"):
@@ -61,7 +67,8 @@ def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 def _share(value: Any, key: str = "") -> Any:
     """A deep copy in which equal short strings are one object: thousands of objects say the same words."""
     if isinstance(value, str):
-        return sys.intern(value) if len(value) <= _SHARED_LENGTH and key not in _UNIQUE else value
+        shared = key in _REPEATED or (len(value) <= _SHARED_LENGTH and key not in _UNIQUE)
+        return sys.intern(value) if shared else value
     if isinstance(value, dict):
         return {sys.intern(k): _share(v, k) for k, v in value.items()}
     if isinstance(value, list):
@@ -80,7 +87,9 @@ def _conditions(status: Mapping[str, Any], types: frozenset[str] | None = None) 
 
 def _pod(raw: Mapping[str, Any]) -> dict[str, Any]:
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    kept = {**_pick(status, _POD_STATUS), "conditions": _conditions(status, _POD_CONDITIONS)}
+    kept = _pick(status, _POD_STATUS)
+    if status.get("phase") not in _ENDED:
+        kept["conditions"] = _conditions(status, _POD_CONDITIONS)
     for group in ("containerStatuses", "initContainerStatuses"):
         if group in status:
             kept[group] = [_pick(container, _CONTAINER) for container in status[group]]

@@ -120,6 +120,36 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert "spec" not in trim(raw("Service", api="v1", spec={"ports": [{"port": 80}]}))
 
 
+def test_of_a_pod_that_has_ended_no_conditions_are_kept() -> None:
+    status = {"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}
+    assert trim(raw("Pod", api="v1", status=status))["status"] == {"phase": "Succeeded"}
+
+
+def test_of_a_child_whose_digest_alone_matters_no_labels_are_kept() -> None:
+    assert (
+        "labels" not in trim(raw("Service", api="v1", labels={"app.kubernetes.io/managed-by": "tidemill"}))["metadata"]
+    )
+
+
+def test_one_object_of_a_value_and_several_are_found_alike() -> None:
+    indices = Indices()
+
+    def of_pool() -> tuple[list[str], int]:
+        found = [o["metadata"]["name"] for o in indices.select("Deployment", "ns", "pool", "p")]
+        return found, indices.number_of("Deployment", "ns", "pool", "p")
+
+    assert of_pool() == ([], 0)
+    for version, name in enumerate(("b", "a", "b"), start=1):
+        indices.upsert(raw("Deployment", name, uid=name, version=version, spec={"online": {"pool": "p"}}))
+    assert of_pool() == (["a", "b"], 2)
+    indices.remove("Deployment", "ns", "b", "b")
+    assert of_pool() == (["a"], 1)
+    indices.upsert(raw("Deployment", "a", uid="a", version=9, spec={"online": {"pool": "p"}, "more": 1}))
+    assert of_pool() == (["a"], 1)
+    indices.remove("Deployment", "ns", "a", "a")
+    assert of_pool() == ([], 0)
+
+
 def test_annotations_of_others_are_dropped_and_ours_kept() -> None:
     obj = raw()
     obj["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": "x" * 9999, "tidemill.dev/digest": "d"}
