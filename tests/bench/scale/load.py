@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tests.property import manifests
 
-from tidemill.kube.client import Client
+from tidemill.kube.client import APPLY_PATCH, Client
 from tidemill.kube.resources import OURS
 
 Raw = dict[str, Any]
@@ -53,6 +54,11 @@ class Population:
             "Deployment": self.deployments,
             "DriftPolicy": self.policies,
         }
+
+    def everything(self) -> Iterator[Raw]:
+        """All that users write; ModelVersions are left by runs."""
+        makes = (self.make_pools, self.make_datasets, self.make_runs, self.make_deployments, self.make_policies)
+        return itertools.chain.from_iterable(make() for make in makes)
 
     def make_pools(self) -> Iterator[Raw]:
         """One each namespace, of two servers."""
@@ -104,18 +110,36 @@ def namespaces(count: int, prefix: str = "bench") -> tuple[str, ...]:
 
 async def create(client: Client, objects: Iterable[Raw], *, at_once: int = AT_ONCE) -> int:
     """Create objects of our kinds, as quickly as the API server takes them; how many there were."""
-    pending = iter(objects)
-    counts = await asyncio.gather(*(_create(client, pending) for _ in range(at_once)))
-    return sum(counts)
 
-
-async def _create(client: Client, pending: Iterator[Raw]) -> int:
-    count = 0
-    for obj in pending:
+    async def send(obj: Raw) -> None:
         path = OURS[obj["kind"]].path(obj["metadata"]["namespace"])
         await client.request("create", path, kind=obj["kind"], body=obj)
-        count += 1
-    return count
+
+    return await _all(send, objects, at_once)
+
+
+async def apply(client: Client, objects: Iterable[Raw], *, manager: str, at_once: int = AT_ONCE) -> int:
+    """The same by server-side apply."""
+
+    async def send(obj: Raw) -> None:
+        path = OURS[obj["kind"]].path(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        query = {"fieldManager": manager, "force": "true"}
+        await client.request("apply", path, kind=obj["kind"], query=query, body=obj, content_type=APPLY_PATCH)
+
+    return await _all(send, objects, at_once)
+
+
+async def _all(send: Callable[[Raw], Awaitable[None]], objects: Iterable[Raw], at_once: int) -> int:
+    pending = iter(objects)
+
+    async def some() -> int:
+        count = 0
+        for obj in pending:
+            await send(obj)
+            count += 1
+        return count
+
+    return sum(await asyncio.gather(*(some() for _ in range(at_once))))
 
 
 def _in(space: str, obj: Raw) -> Raw:

@@ -1,4 +1,5 @@
-"""Scenario: a cluster that holds a size of mixed kinds. It is filled, changed, left alone; its operator is restarted."""
+"""Scenario: a cluster that holds a size of mixed kinds. It is filled, applied again, changed, left alone; its operator is
+restarted."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.scale.churn import Churn
+from tests.bench.scale.gitops import synced
 from tests.bench.scale.load import Population, create, namespaces
 from tests.bench.scale.restarts import failover, idle, other_settings, restart
 from tests.bench.scale.stage import Stage, Step, rate, say, staged
@@ -43,7 +45,14 @@ async def mixed(
         say(f"{size} objects: {population.counts()}")
         result["fill"] = await _fill(stage, population, patience)
         result["objects"] = await _count(stage.client)
-        say(f"filled in {result['fill']['settledSeconds']} s; {churn_rate:g} changes/s for {churn_seconds:g} s")
+        say(f"filled in {result['fill']['settledSeconds']} s; all applied again")
+        result["gitops"] = await synced(stage, population, patience=patience)
+        if (found := await _count(stage.client)) != result["objects"]:
+            raise RuntimeError(f"a sync of what was there has changed what is there: {result['objects']} to {found}")
+        again = result["gitops"]
+        say(
+            f"{again['writes']} writes in {again['lookedAtSeconds']} s; {churn_rate:g} changes/s for {churn_seconds:g} s"
+        )
         result["churn"] = await Churn(stage).run(churn_rate, churn_seconds)
         await stage.tracker.until_settled(population.counts(), patience)
         await stage.tracker.until_quiet()

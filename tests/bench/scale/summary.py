@@ -49,6 +49,8 @@ FIGURES = (
     Figure("operator CPU per change, ms", "mixed.churn.cpuMsPerObject", {}, grows=True),
     Figure("writes while idle", "mixed.idle.writes", {0: 0}),
     Figure("idle CPU, % of one core", "mixed.idle.cpuPercent", {}),
+    Figure("all applied again by GitOps → looked at, s", "mixed.gitops.lookedAtSeconds", {}, grows=True),
+    Figure("writes by that", "mixed.gitops.writes", {0: 0}),
     Figure("restart → synced, s", "mixed.restart.syncedSeconds", {}, grows=True),
     Figure("restart → first full pass, s", "mixed.restart.firstPassSeconds", {1000: 5, 10_000: 30}, grows=True),
     Figure(

@@ -67,6 +67,7 @@ def _result(size: int) -> dict[str, Any]:
                 "cpuMsPerObject": 5.0,
             },
             "idle": {"seconds": 300.0, "writes": 1, "cpuPercent": 0.3, "memory": memory},
+            "gitops": {"lookedAtSeconds": size / 100, "writes": 0},
             "restart": {
                 "syncedSeconds": 1.0,
                 "firstPassSeconds": (size / 100) ** 2,
