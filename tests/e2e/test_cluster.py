@@ -41,6 +41,17 @@ class Hello(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"hello " + self.path.encode())
 http.server.ThreadingHTTPServer(("", 8080), Hello).serve_forever()
 """
+ASK_A_SERVICE = """
+import time, urllib.error, urllib.request
+for left in range(15, -1, -1):  # a node learns of a ready endpoint a little later, and refuses connections until then
+    try:
+        print(urllib.request.urlopen("http://hello.%s.svc.cluster.local/x", timeout=10).read().decode())
+        break
+    except urllib.error.URLError as error:
+        if not left or not isinstance(error.reason, ConnectionRefusedError):
+            raise
+        time.sleep(1)
+"""
 PROBE = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1}
 
 
@@ -77,8 +88,7 @@ def test_dns_and_a_service_work_from_a_pod(cluster: Cluster, namespace: str) -> 
     image = cluster.image("operator")
     apply(namespace, *server(image))
     ready(namespace, "hello")
-    ask = "import urllib.request as u; print(u.urlopen('http://hello.%s.svc.cluster.local/x', timeout=10).read().decode())"
-    apply(namespace, pod("client", image, "python3", "-c", ask % namespace))
+    apply(namespace, pod("client", image, "python3", "-c", ASK_A_SERVICE % namespace))
     assert finished(namespace, "client") == "hello /x\n"
 
 

@@ -27,7 +27,6 @@ async def burst(cluster: str, folder: Path, *, count: int, spaces: int, patience
             list(population.make_runs()),
             made="trainingruns.tidemill.dev",
             child="jobs.batch",
-            verb="create",
             settled={"TrainingRun": count, "ModelVersion": count},
             patience=patience,
         )
@@ -37,7 +36,6 @@ async def burst(cluster: str, folder: Path, *, count: int, spaces: int, patience
             list(population.make_deployments()),
             made="deployments.tidemill.dev",
             child="modelplacements.tidemill.dev",
-            verb="patch",  # server-side apply
             settled={"Deployment": count},
             patience=patience,
         )
@@ -59,7 +57,6 @@ async def _submit(
     *,
     made: str,
     child: str,
-    verb: str,
     settled: dict[str, int],
     patience: float,
 ) -> dict[str, Any]:
@@ -73,7 +70,7 @@ async def _submit(
     requests = stage.audit.since(step.mark)
     first = min(r.received for r in requests if r.verb == "create" and r.resource == made)
     submitted = created(requests, made)
-    children = created(stage.requests(step.mark), child, verb=verb)[:count]
+    children = created(stage.requests(step.mark), child)[:count]
     return {
         "submittedPerSecond": rate(count, submitted[-1] - first),
         "childrenPerSecond": rate(len(children), children[-1] - first),

@@ -144,9 +144,9 @@ def rate(count: int, seconds: float) -> float:
     return round(count / seconds, 1) if seconds > 0 else 0.0
 
 
-def created(requests: Iterable[Request], resource: str, *, verb: str = "create") -> list[float]:
+def created(requests: Iterable[Request], resource: str) -> list[float]:
     """When objects of a resource were made, in the API server's own time, sorted."""
-    return sorted(r.answered for r in requests if r.verb == verb and r.resource == resource and r.code == 201)
+    return sorted(r.answered for r in requests if r.verb == "create" and r.resource == resource and r.code == 201)
 
 
 def _outcomes(counts: dict[str, float]) -> list[tuple[str, float]]:
