@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -219,6 +220,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, help="folder for logs and settings (default: a new one)")
     parser.add_argument("--out", type=Path, help="file for the JSON")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cluster and the processes end with the bench
     folder = given.logs or Path(tempfile.mkdtemp(prefix="tidemill-fairness-"))
     text = json.dumps(asyncio.run(measure(given, folder.resolve())), indent=1)
     if given.out:
