@@ -1,8 +1,8 @@
 """What the API server can take at most: Tidemill's own writes for N objects, sent by a client that has nothing to find out.
 
 No operator runs. A client creates each object and, with the answer, its children, made by the operator's own builders: the
-writes that stand between a thousand objects and their children, without a watch, a cache, a queue or a status. About that much,
-no operator makes more. Prints one JSON line for each load.
+writes that stand between a thousand objects and their children, without a watch, a cache, a queue or a status. There is hardly
+more than that for any operator on the same machine. Prints one JSON line for each load.
 """
 
 from __future__ import annotations
