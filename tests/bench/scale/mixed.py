@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.bench.scale.churn import Churn
 from tests.bench.scale.gitops import synced
+from tests.bench.scale.heartbeat import heartbeat
 from tests.bench.scale.load import Population, create, namespaces
 from tests.bench.scale.restarts import failover, idle, other_settings, restart
 from tests.bench.scale.stage import Stage, Step, rate, say, staged
@@ -53,7 +54,9 @@ async def mixed(
         say(
             f"{again['writes']} writes in {again['lookedAtSeconds']} s; {churn_rate:g} changes/s for {churn_seconds:g} s"
         )
-        result["churn"] = await Churn(stage).run(churn_rate, churn_seconds)
+        with heartbeat() as held_up:
+            result["churn"] = await Churn(stage).run(churn_rate, churn_seconds)
+        result["churn"]["idleProcess"] = held_up
         await stage.tracker.until_settled(population.counts(), patience)
         await stage.tracker.until_quiet()
         say(f"spec to status {result['churn']['specToStatus']}; idle for {idle_seconds:g} s")

@@ -46,6 +46,8 @@ FIGURES = (
     Figure("change → child p50, ms", "mixed.churn.changeToChild.p50Ms", {0: 30}),
     Figure("change → child p99, ms", "mixed.churn.changeToChild.p99Ms", {0: 250}, grows=True),
     Figure("changes unanswered", "mixed.churn.unanswered", {0: 0}),
+    Figure("meanwhile, a process that only sleeps wakes late: p99, ms", "mixed.churn.idleProcess.p99Ms", {}),
+    Figure("… the longest, ms", "mixed.churn.idleProcess.maxMs", {}),
     Figure("operator CPU per change, ms", "mixed.churn.cpuMsPerObject", {}, grows=True),
     Figure("writes while idle", "mixed.idle.writes", {0: 0}),
     Figure("idle CPU, % of one core", "mixed.idle.cpuPercent", {}),

@@ -63,6 +63,7 @@ def _result(size: int) -> dict[str, Any]:
                 "seconds": 120.2,
                 "specToStatus": spread,
                 "changeToChild": spread,
+                "idleProcess": {**spread, "over100Ms": 0},
                 "unanswered": 0,
                 "cpuMsPerObject": 5.0,
             },
