@@ -1,7 +1,7 @@
 """How long the machine holds up a process that does nothing: what latencies beside it cannot be blamed for.
 
-`python -m tests.bench.scale.heartbeat` sleeps ten milliseconds again and again until SIGTERM, then prints as JSON how much later
-than that it woke up.
+`python -m tests.bench.scale.heartbeat` sleeps ten milliseconds again and again until SIGTERM, then prints as JSON how much
+later than that it woke up.
 """
 
 from __future__ import annotations
