@@ -75,7 +75,7 @@ class App:
         )
         self._client = Client(
             connection,
-            connections=max(16, settings.workers),
+            connections=settings.workers + 8,  # lists, the resync and events must not wait for busy workers
             hook=self.metrics.api_call,
             guard=self.elector.guard,
             limiter=RateLimiter.of(settings.client.qps, settings.client.burst, waited=self.metrics.throttle.observe),
