@@ -1,4 +1,4 @@
-"""Between operator and API server: watches cut, 410, 429, 500, timeouts, and a leader that is stopped in a write."""
+"""Between operator and API server: watches cut, 410, 429, 500, timeouts, slow writes, a leader that is stopped in a write."""
 
 from __future__ import annotations
 
@@ -64,6 +64,35 @@ def test_a_bad_network(stage: Stage, tmp_path: Path) -> None:
         assert all(counts.get(kind, 0) > 0 for kind in ("429", "500", "503", "timeout", "reset")), counts
         times = sum(counts.get(k, 0) for k in ("429", "500", "503", "timeout", "reset", "410", "cut"))
         stage.verify("10 % of calls fail, watches cut, 410", converged=under_fire, times=times, note=f"{counts}")
+
+
+def test_watches_come_back_while_every_worker_waits(stage: Stage, tmp_path: Path) -> None:
+    """Each write takes two seconds and there are many: what a watch asks before it connects again must not wait for them."""
+
+    async def slow(request: Request) -> web.StreamResponse | None:
+        if request.writes and not request.lease:
+            await asyncio.sleep(2)
+        return None
+
+    with Proxy(tmp_path) as proxy:
+        operator = stage.start("--lease-enabled", "false", kubeconfig=str(proxy.kubeconfig))
+        connected = proxy.watches
+        proxy.fault = slow
+        stage.submit(wait=False)
+        eventually("many resources wait for a worker", lambda: operator.metric("tidemill_queue_depth") >= 40)
+        cut = proxy.cut_watches()
+        began = time.monotonic()
+        eventually("every watch is there again", lambda: proxy.watches >= connected, seconds=30)
+        back = round(time.monotonic() - began, 1)
+        waiting = operator.metric("tidemill_queue_depth")
+        proxy.fault = None
+        converged = stage.converge()
+        stage.verify(
+            "watches cut while all workers wait", converged=converged, times=cut,
+            note=f"back after {back} s, {waiting:.0f} resources in the queue",
+        )  # fmt: skip
+        assert waiting > 0, "the workers were not busy all the time, so nothing was shown"
+        assert back < 5
 
 
 def test_a_leader_stopped_in_a_write_comes_back_too_late(stage: Stage, tmp_path: Path) -> None:
