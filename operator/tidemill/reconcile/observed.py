@@ -39,8 +39,11 @@ class Observed(Protocol):
     def select(self, kind: str, namespace: str, facet: str, value: str) -> Sequence[Object]:
         """The objects of a kind with a facet of this value (see facets.py), sorted by name."""
 
+    def names(self, kind: str, namespace: str, facet: str, value: str) -> Sequence[str]:
+        """The names of what `select` would give, without looking at them."""
+
     def number_of(self, kind: str, namespace: str, facet: str, value: str) -> int:
-        """How many `select` would give, without looking at them: the cost does not grow with the number."""
+        """How many `select` would give: the cost does not grow with the number."""
 
     def progress(self, namespace: str, pod: str) -> Progress | None:
         """What the task in a running pod said last."""

@@ -90,8 +90,8 @@ def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], o
             model = spec.get("model", "")
             for dependent in ("ModelVersion", "Deployment", "TrainingRun"):
                 yield from _keys(observed, dependent, namespace, "model", model)
-            for deployment in observed.select("Deployment", namespace, "model", model):
-                yield from _keys(observed, "DriftPolicy", namespace, "deployment", deployment["metadata"]["name"])
+            for deployment in observed.names("Deployment", namespace, "model", model):
+                yield from _keys(observed, "DriftPolicy", namespace, "deployment", deployment)
         case "Deployment":
             yield from _keys(observed, "DriftPolicy", namespace, "deployment", name)
         case "ServingPool":
@@ -104,5 +104,5 @@ def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], o
 
 
 def _keys(observed: Observed, kind: str, namespace: str, facet: str, value: str) -> Iterator[Key]:
-    for found in observed.select(kind, namespace, facet, value):
-        yield Key(kind=kind, namespace=namespace, name=found["metadata"]["name"])
+    for name in observed.names(kind, namespace, facet, value):
+        yield Key(kind=kind, namespace=namespace, name=name)

@@ -55,7 +55,7 @@ class App:
         self.settings = settings
         self.metrics = Metrics()
         self.indices = Indices()
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(workers=settings.workers)
         self.shard = shard = Shard(settings.shard.index, settings.shard.count)
         self.intake = Intake(self.indices, self.queue, frozenset(reconcilers), shard=shard)
         self.stop = asyncio.Event()

@@ -86,13 +86,7 @@ def _objects(indices: Indices) -> Metric:
             counts[kind, ""] = number
     for kind in OURS:
         for entry in indices.all(kind):
-            status = entry.obj.get("status")
-            ready = ""
-            for condition in (status.get("conditions") or ()) if status else ():
-                if condition.get("type") == "Ready":
-                    ready = condition.get("status", "")
-                    break
-            counts[kind, ready] = counts.get((kind, ready), 0) + 1
+            counts[kind, entry.state] = counts.get((kind, entry.state), 0) + 1
     return family("tidemill_objects", "Objects by kind and Ready condition.", ("kind", "ready"), counts.items())
 
 

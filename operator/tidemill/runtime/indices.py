@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from tidemill.contract.results import Progress
 from tidemill.kube.managedfields import edited_by_others, posted_entry
-from tidemill.reconcile.facets import Facet, facets
 from tidemill.reconcile.observed import DriftReading, Object
+from tidemill.runtime.entry import Entry
 from tidemill.runtime.trim import trim
 
 EVERYTHING = sys.maxsize
@@ -31,29 +31,6 @@ class Measurements(Protocol):
 
     def drift(self, namespace: str, policy: str) -> DriftReading | None:
         """The newest scores for a DriftPolicy."""
-
-
-class Entry:
-    """One object with what is needed to find and to forget it."""
-
-    __slots__ = ("edited", "facets", "obj", "owner", "posted", "version")
-
-    def __init__(
-        self,
-        obj: dict[str, Any],
-        version: int,
-        owner: str | None,
-        found: tuple[Facet, ...],
-        *,
-        edited: bool,
-        posted: int | None,
-    ) -> None:
-        self.obj = obj
-        self.version = version
-        self.owner = owner
-        self.facets = found
-        self.edited = edited
-        self.posted = posted
 
 
 Group = Entry | dict[str, Entry]
@@ -85,6 +62,11 @@ class Indices:
     def select(self, kind: str, namespace: str, facet: str, value: str) -> Sequence[Object]:
         """The objects of a kind with a facet of this value, sorted by name."""
         return _sorted(self._facets.get((kind, namespace, facet, value)))
+
+    def names(self, kind: str, namespace: str, facet: str, value: str) -> Sequence[str]:
+        """The names of what `select` would give."""
+        found = self._facets.get((kind, namespace, facet, value))
+        return () if found is None else (found.name,) if isinstance(found, Entry) else sorted(found)
 
     def number_of(self, kind: str, namespace: str, facet: str, value: str) -> int:
         """How many objects of a kind have a facet of this value."""
@@ -152,13 +134,13 @@ class Indices:
             self._unlink(known)
         self._saw(kind, version)
         obj = trim(raw)
-        owner = next((o["uid"] for o in obj["metadata"].get("ownerReferences", ()) if o.get("controller")), None)
-        entry = Entry(obj, version, owner, tuple(facets(obj)), edited=edited_by_others(raw), posted=posted_entry(raw))
+        entry = Entry(obj, version, edited=edited_by_others(raw), posted=posted_entry(raw))
+        kind, namespace, name = entry.kind, entry.namespace, entry.name
         self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = entry
-        if owner is not None:
-            _put(self._owned, (owner, kind), name, entry)
+        if entry.owner is not None:
+            _put(self._owned, (entry.owner, kind), entry)
         for facet, value in entry.facets:
-            _put(self._facets, (kind, namespace, facet, value), name, entry)
+            _put(self._facets, (kind, namespace, facet, value), entry)
         return obj
 
     def remove(self, kind: str, namespace: str, name: str, uid: str, *, version: int = 0) -> Object | None:
@@ -168,7 +150,7 @@ class Indices:
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
         known = self.entry(kind, namespace, name)
-        if known is None or known.obj["metadata"]["uid"] != uid:
+        if known is None or known.uid != uid:
             return None
         self._unlink(known)
         return known.obj
@@ -182,8 +164,7 @@ class Indices:
             self._newest[kind] = version
 
     def _unlink(self, entry: Entry) -> None:
-        meta, kind = entry.obj["metadata"], entry.obj["kind"]
-        namespace, name = meta.get("namespace", ""), meta["name"]
+        kind, namespace, name = entry.kind, entry.namespace, entry.name
         spaces = self._objects[kind]
         del spaces[namespace][name]
         if not spaces[namespace]:
@@ -194,14 +175,14 @@ class Indices:
             _discard(self._facets, (kind, namespace, facet, value), name)
 
 
-def _put(index: dict[Any, Group], key: Any, name: str, entry: Entry) -> None:
+def _put(index: dict[Any, Group], key: Any, entry: Entry) -> None:
     there = index.get(key)
-    if there is None or (isinstance(there, Entry) and _name(there) == name):
+    if there is None or (isinstance(there, Entry) and there.name == entry.name):
         index[key] = entry
     elif isinstance(there, Entry):
-        index[key] = {_name(there): there, name: entry}
+        index[key] = {there.name: there, entry.name: entry}
     else:
-        there[name] = entry
+        there[entry.name] = entry
 
 
 def _discard(index: dict[Any, Group], key: Any, name: str) -> None:
@@ -210,13 +191,8 @@ def _discard(index: dict[Any, Group], key: Any, name: str) -> None:
         there.pop(name, None)
         if not there:
             del index[key]
-    elif there is not None and _name(there) == name:
+    elif there is not None and there.name == name:
         del index[key]
-
-
-def _name(entry: Entry) -> str:
-    name: str = entry.obj["metadata"]["name"]
-    return name
 
 
 def _sorted(found: Group | None) -> Sequence[Object]:

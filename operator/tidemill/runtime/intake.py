@@ -80,8 +80,7 @@ class Intake:
         count = 0
         for kind in sorted(self._kinds):
             for entry in self._indices.all(kind):
-                meta = entry.obj["metadata"]
-                self._queue.add(Key(kind=kind, namespace=meta.get("namespace", ""), name=meta["name"]), bulk=True)
+                self._queue.add(Key(kind=kind, namespace=entry.namespace, name=entry.name), bulk=True)
                 count += 1
         return count
 

@@ -58,7 +58,8 @@ class ProgressPoller:
     async def poll(self, session: aiohttp.ClientSession) -> None:
         """Ask all pods whose turn it is."""
         now = time.monotonic()
-        running = [entry.obj for entry in self._indices.all("Pod") if _runs_task(entry.obj)]
+        pods = (entry.obj for entry in self._indices.all("Pod") if entry.state == "Running")
+        running = [pod for pod in pods if _runs_task(pod)]
         uids = {pod["metadata"]["uid"] for pod in running}
         names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in running}
         self._due = {uid: at for uid, at in self._due.items() if uid in uids}
@@ -93,7 +94,6 @@ def _runs_task(pod: Object) -> bool:
     return (
         LABEL_TASK in labels
         and LABEL_JOB in labels
-        and status.get("phase") == "Running"
         and bool(status.get("podIP"))
         and "deletionTimestamp" not in pod["metadata"]
     )

@@ -3,6 +3,9 @@
 Single-threaded asyncio: no locks. Two lanes: changes come before bulk work (the first pass, the periodic pass). Within a
 namespace what is new comes before what was looked at before: of a thousand runs submitted at once all begin to train before
 their statuses are brought up to date. Every eighth turn is given away, so that what comes second cannot starve.
+
+No namespace has all workers: three quarters of them at most, so that another's change finds one that is free, however slow
+the API server's answers to the first are.
 """
 
 from __future__ import annotations
@@ -12,12 +15,17 @@ import heapq
 import itertools
 import random
 import time
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Container
 
 from tidemill.reconcile.plan import Key
 
 SECOND_TURN = 8
+
+
+def most_of_a_namespace(workers: int) -> int:
+    """So many of the workers one namespace may have at a time."""
+    return max(1, workers - max(1, workers // 4))
 
 
 class _Share:
@@ -50,8 +58,12 @@ class _Lane:
         (share.new if new else share.known).append(key)
         self.size += 1
 
-    def pop(self) -> Key:
-        namespace, share = next(iter(self._namespaces.items()))
+    def pop(self, full: Container[str]) -> Key | None:
+        """The next key of a namespace that is not full; None when there is none."""
+        namespace = next((name for name in self._namespaces if name not in full), None)
+        if namespace is None:
+            return None
+        share = self._namespaces[namespace]
         key = share.pop()
         if share.new or share.known:
             self._namespaces.move_to_end(namespace)
@@ -77,11 +89,14 @@ class WorkQueue:
     def __init__(
         self,
         *,
+        workers: int = 16,
         backoff_base: float = 0.25,
         backoff_cap: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`workers` is how many will take keys; the delays are in seconds."""
+        self._most = most_of_a_namespace(workers)
         self._base = backoff_base
         self._cap = backoff_cap
         self._clock = clock
@@ -90,6 +105,8 @@ class WorkQueue:
         self._turn = 0
         self._queued: dict[Key, float] = {}
         self._running: set[Key] = set()
+        self._busy = Counter[str]()  # workers by namespace
+        self._full: set[str] = set()
         self._dirty: dict[Key, bool] = {}
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}
@@ -170,7 +187,7 @@ class WorkQueue:
                 return None
             self.release_due()
             if key := self._pop():
-                self._running.add(key)
+                self._start(key)
                 self._due.pop(key, None)  # whatever it was wanted for later is looked at now
                 return key
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -184,7 +201,7 @@ class WorkQueue:
 
     def done(self, key: Key, *, failed: bool = False) -> float:
         """The worker has finished. After a failure the key comes back with a growing delay, which is returned."""
-        self._running.discard(key)
+        self._stop(key)
         delay = 0.0
         if failed:
             count = self._failures[key] = self._failures.get(key, 0) + 1
@@ -227,11 +244,25 @@ class WorkQueue:
         self._turn += 1
         lanes = (self._bulk, self._urgent) if self._turn % SECOND_TURN == 0 else (self._urgent, self._bulk)
         for lane in lanes:
-            if lane.size:
-                key = lane.pop()
+            if key := lane.pop(self._full):
                 del self._queued[key]
                 return key
         return None
+
+    def _start(self, key: Key) -> None:
+        self._running.add(key)
+        self._busy[key.namespace] += 1
+        if self._busy[key.namespace] >= self._most:
+            self._full.add(key.namespace)
+
+    def _stop(self, key: Key) -> None:
+        self._running.discard(key)
+        self._busy[key.namespace] -= 1
+        if not self._busy[key.namespace]:
+            del self._busy[key.namespace]
+        if key.namespace in self._full:
+            self._full.discard(key.namespace)
+            self._wake_one()  # a worker may be idle beside keys that it was not given
 
     def release_due(self) -> None:
         """Move the keys whose time has come to the queue."""

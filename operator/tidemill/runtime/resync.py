@@ -104,7 +104,7 @@ class Resync:
         for (space, name), (uid, version) in suspects.items():
             entry = self._indices.entry(type_.kind, space, name)
             if version is None:  # a ghost, unless it has moved on meanwhile
-                if entry is not None and entry.obj["metadata"]["uid"] == uid:
+                if entry is not None and entry.uid == uid:
                     fixed += await self._refresh(type_, space, name)
             elif entry is None or entry.version < version:
                 fixed += await self._refresh(type_, space, name)
@@ -144,9 +144,8 @@ class Resync:
             await asyncio.sleep(min(LONGEST_REST, REST * (time.monotonic() - began)))
             began = time.monotonic()
         for entry in self._indices.all(type_.kind, namespace or None):
-            meta = entry.obj["metadata"]
-            if meta["uid"] not in listed and entry.version <= at:
-                suspects.setdefault((meta.get("namespace", ""), meta["name"]), (meta["uid"], None))
+            if entry.uid not in listed and entry.version <= at:
+                suspects.setdefault((entry.namespace, entry.name), (entry.uid, None))
         return suspects
 
     async def _refresh(self, type_: ResourceType, namespace: str, name: str) -> int:

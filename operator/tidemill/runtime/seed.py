@@ -94,7 +94,7 @@ class Seeder:
             await asyncio.sleep(0)  # a page is milliseconds of work: let the lease be renewed in between
         for entry in self._indices.all(kind, namespace or None):
             older = entry.version <= version or (back and entry in before)
-            if older and entry.obj["metadata"]["uid"] not in listed:
+            if older and entry.uid not in listed:
                 self._intake.deleted(entry.obj)
         if back:
             self._indices.rewind(kind, version)  # what has just been forgotten was of the lost history

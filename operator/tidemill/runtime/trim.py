@@ -1,8 +1,7 @@
-"""What is kept of an object in memory: what reconciling reads, with shared strings. The rest is left to the API server."""
+"""What is kept of an object in memory: what reconciling reads. The rest is left to the API server."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,13 +9,8 @@ from tidemill.contract.names import GROUP, LABEL_JOB, LABEL_POOL, LABEL_TASK
 
 _META = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
-    "ownerReferences",
 )  # fmt: skip
 _OWNER = ("apiVersion", "kind", "name", "uid", "controller")
-_SHARED_LENGTH = 64
-_UNIQUE = frozenset({"uid", "resourceVersion", "deletionTimestamp", "message", "note", "containerID"})
-_REPEATED = frozenset({"image", "imageID"})
-"""Long, and the same for thousands of Pods."""
 _POD_LABELS = frozenset({LABEL_JOB, LABEL_POOL, LABEL_TASK})
 _ENDED = frozenset({"Succeeded", "Failed"})
 _CONTAINER = ("name", "state", "lastState", "ready", "restartCount", "image", "imageID")
@@ -28,11 +22,11 @@ _JOB_STATUS = ("active", "ready", "succeeded", "failed", "startTime", "completio
 
 
 def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A compact copy of an object as the API server gave it."""
+    """The parts to keep of an object as the API server gave it; they are not copied."""
     kind = raw["kind"]
     obj: dict[str, Any] = {
-        "apiVersion": sys.intern(raw["apiVersion"]),
-        "kind": sys.intern(kind),
+        "apiVersion": raw["apiVersion"],
+        "kind": kind,
         "metadata": _meta(raw["metadata"]),
     }
     meta = obj["metadata"]
@@ -47,37 +41,23 @@ def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
         if shape is _bare:
             meta.pop("labels", None)
     else:
-        for part, value in raw.items():
-            if part not in ("apiVersion", "kind", "metadata"):
-                obj[sys.intern(part)] = _share(value)
+        obj = {**raw, **obj}
     return obj
 
 
 def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: _share(meta[key], key) for key in _META if key in meta and key != "ownerReferences"}
+    kept = _pick(meta, _META)
     # Annotations of others can be huge (kubectl's last applied manifest); ours are read.
-    own = {sys.intern(k): v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
+    own = {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
     if own:
         kept["annotations"] = own
     if owners := meta.get("ownerReferences"):
-        kept["ownerReferences"] = [{k: _share(o[k], k) for k in _OWNER if k in o} for o in owners]
+        kept["ownerReferences"] = [_pick(owner, _OWNER) for owner in owners]
     return kept
 
 
-def _share(value: Any, key: str = "") -> Any:
-    """A deep copy in which equal short strings are one object: thousands of objects say the same words."""
-    if isinstance(value, str):
-        shared = key in _REPEATED or (len(value) <= _SHARED_LENGTH and key not in _UNIQUE)
-        return sys.intern(value) if shared else value
-    if isinstance(value, dict):
-        return {sys.intern(k): _share(v, k) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_share(v) for v in value]
-    return value
-
-
 def _pick(source: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {key: _share(source[key], key) for key in keys if key in source}
+    return {key: source[key] for key in keys if key in source}
 
 
 def _conditions(status: Mapping[str, Any], types: frozenset[str] | None = None) -> list[dict[str, Any]]:
@@ -105,7 +85,7 @@ def _job(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stateful_set(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {"spec": _pick(raw.get("spec") or {}, ("replicas",)), "status": _share(raw.get("status") or {})}
+    return {"spec": _pick(raw.get("spec") or {}, ("replicas",)), "status": raw.get("status") or {}}
 
 
 def _bare(_: Mapping[str, Any]) -> dict[str, Any]:

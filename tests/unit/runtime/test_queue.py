@@ -93,8 +93,8 @@ def test_a_noisy_namespace_does_not_delay_another(noise: int, quiet: int) -> Non
             queue.add(key("noisy", str(n)))
         for n in range(quiet):
             queue.add(key("quiet", str(n)))
-        order = [(await queue.take()) for _ in range(noise + quiet)]
-        last = max(i for i, k in enumerate(order) if k and k.namespace == "quiet")
+        names = await order(queue, noise + quiet)
+        last = max(i for i, name in enumerate(names) if name.startswith("quiet/"))
         assert last < 2 * quiet, "each turn of the quiet namespace waits for one of the noisy at most"
 
     asyncio.run(play())
@@ -107,10 +107,9 @@ def test_changes_come_before_bulk_work_which_is_not_starved() -> None:
             queue.add(key("a", f"bulk{n}"), bulk=True)
         for n in range(40):
             queue.add(key("a", f"change{n}"))
-        order = [(await queue.take()) for _ in range(44)]
-        names = [k.name for k in order if k]
-        assert names[0] == "change0"
-        assert [i for i, name in enumerate(names) if name.startswith("bulk")] == [
+        names = await order(queue, 44)
+        assert names[0] == "a/change0"
+        assert [i for i, name in enumerate(names) if name.startswith("a/bulk")] == [
             SECOND_TURN * n - 1 for n in (1, 2, 3, 4)
         ]
 
@@ -226,5 +225,41 @@ def test_many_moved_delays_do_not_pile_up() -> None:
         assert queue.delayed == 1
         assert len(queue._heap) < 1100
         queue.close()
+
+    asyncio.run(play())
+
+
+def test_one_namespace_never_has_all_workers() -> None:
+    async def play() -> None:
+        queue = WorkQueue(workers=4)
+        for index in range(10):
+            queue.add(key("noisy", f"n{index}"))
+        taken = [await queue.take() for _ in range(3)]
+        waiting = asyncio.ensure_future(queue.take())
+        await asyncio.sleep(0)
+        assert not waiting.done(), "a fourth worker on one namespace"
+        queue.add(key("quiet", "q"))
+        assert await asyncio.wait_for(waiting, 1) == key("quiet", "q")
+        # A place that comes free goes to a worker that is idle beside waiting keys.
+        waiting = asyncio.ensure_future(queue.take())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert taken[0] is not None
+        queue.done(taken[0])
+        found = await asyncio.wait_for(waiting, 1)
+        assert found is not None
+        assert found.namespace == "noisy"
+
+    asyncio.run(play())
+
+
+def test_a_single_worker_serves_every_namespace() -> None:
+    async def play() -> None:
+        queue = WorkQueue(workers=1)
+        for name in ("a", "b"):
+            queue.add(key(name, "x"))
+            found = await asyncio.wait_for(queue.take(), 1)
+            assert found == key(name, "x")
+            queue.done(found)
 
     asyncio.run(play())
