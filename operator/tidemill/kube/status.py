@@ -11,9 +11,13 @@ from tidemill.kube.errors import ApiError, Stale
 from tidemill.kube.resources import type_of
 from tidemill.reconcile.observed import Object
 
+_PLAIN = frozenset({str, int, bool, float})
+
 
 def clean(value: Any) -> Any:
     """The value as the API server would keep it: fields without a value left out, so that equal means equal."""
+    if type(value) in _PLAIN:  # most values are: asking an abstract type about each took a tenth of a pass that writes nothing
+        return value
     if isinstance(value, Mapping):
         return {k: clean(v) for k, v in value.items() if v is not None and not _not_finite(v)}
     if isinstance(value, list | tuple):

@@ -7,6 +7,7 @@ does not speak of stays as it was; `lastTransitionTime` moves only when the stat
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from tidemill.api.base import Condition, Status
@@ -102,6 +103,7 @@ def append(message: str, clause: str) -> str:
     return shorten(message.rstrip("."), _MESSAGE_LIMIT - len(clause)) + clause
 
 
+@lru_cache(maxsize=512)
 def reason_name(reason: str) -> str:
     """A reason as a condition allows it: letters and digits only. A worker's own reason is not trusted to be one."""
     cleaned = "".join(c for c in str(reason) if c.isascii() and c.isalnum())[:_REASON_LIMIT]
