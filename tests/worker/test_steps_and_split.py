@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.contract.data import Split, Step
+from tidemill.contract.split import Split
+from tidemill.contract.steps import Step
 from tidemill_worker.data import engine, steps
 from tidemill_worker.data.split import ORDER, SPLIT, split
 from tidemill_worker.errors import ColumnType, InvalidSpec, TaskError

@@ -8,8 +8,12 @@ from pydantic import Field, TypeAdapter
 
 from tidemill.contract.base import Document
 from tidemill.contract.canonical import digest, short
-from tidemill.contract.data import Expectation, InferenceLogSource, ProfileOptions, S3Source, Split, Transform
+from tidemill.contract.expectations import Expectation
 from tidemill.contract.optimisation import Export, Optimisation
+from tidemill.contract.profiling import ProfileOptions
+from tidemill.contract.sources import InferenceLogSource, S3Source
+from tidemill.contract.split import Split
+from tidemill.contract.steps import Transform
 from tidemill.contract.training import Checkpoint, ContainerTrainer, Gate, TabularTrainer
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tidemill.contract.base import Document
-from tidemill.contract.data import Column
+from tidemill.contract.columns import Column
 from tidemill.contract.markers import bounds, cel, list_atomic, list_map, list_set, rules
 
 

@@ -16,7 +16,9 @@ _PLAIN = frozenset({str, int, bool, float})
 
 def clean(value: Any) -> Any:
     """The value as the API server would keep it: fields without a value left out, so that equal means equal."""
-    if type(value) in _PLAIN:  # most values are: asking an abstract type about each took a tenth of a pass that writes nothing
+    if (
+        type(value) in _PLAIN
+    ):  # most values are: asking an abstract type about each took a tenth of a pass that writes nothing
         return value
     if isinstance(value, Mapping):
         return {k: clean(v) for k, v in value.items() if v is not None and not _not_finite(v)}

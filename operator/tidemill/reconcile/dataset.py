@@ -14,10 +14,10 @@ from tidemill.api.durations import format_time
 from tidemill.api.v1alpha1.dataset import Dataset, DatasetSpec, DatasetStatus, DatasetVersion
 from tidemill.build.job import job_shape, task_job
 from tidemill.contract.canonical import digest, short
-from tidemill.contract.data import Input
 from tidemill.contract.layout import dataset_root, inference_log_root
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import DatasetResult
+from tidemill.contract.sources import Input
 from tidemill.contract.tasks import PrepareDataset, ResolvedInferenceLog, ResolvedInput
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
 from tidemill.reconcile.conditions import STALLED, ConditionSet, finish, shorten

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from tidemill.contract.data import Expectation
+from tidemill.contract.expectations import Expectation
 from tidemill.contract.results import ExpectationResult
 from tidemill_worker.data import engine
 from tidemill_worker.data.engine import literal, quote

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tidemill.contract.data import LabelSource
 from tidemill.contract.names import COLUMN_REQUEST_ID, COLUMN_TIME, COLUMN_VERSION, INTERNAL_COLUMN_PREFIX
+from tidemill.contract.sources import LabelSource
 from tidemill.contract.tasks import ResolvedInferenceLog
 from tidemill_worker.data import engine
 from tidemill_worker.data.engine import literal, quote

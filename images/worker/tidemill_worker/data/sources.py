@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from tidemill.contract.data import S3Source
+from tidemill.contract.sources import S3Source
 from tidemill.contract.tasks import ArtifactRef, ResolvedInput
 from tidemill_worker import log
 from tidemill_worker.artifact import Artifact

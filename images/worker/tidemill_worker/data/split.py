@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from tidemill.contract.data import RandomSplit, Split, TimeSplit
+from tidemill.contract.split import RandomSplit, Split, TimeSplit
 from tidemill_worker.data import engine
 from tidemill_worker.data.engine import quote
 from tidemill_worker.errors import ColumnMissing, ColumnType, DatasetEmpty, InvalidSpec

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import duckdb
 
-from tidemill.contract.data import Aggregate, Deduplicate, Derive, FillNull, Step
 from tidemill.contract.reasons import FailureReason
+from tidemill.contract.steps import Aggregate, Deduplicate, Derive, FillNull, Step
 from tidemill_worker.data import engine
 from tidemill_worker.data.engine import quote
 from tidemill_worker.data.sql import sql_error

@@ -9,9 +9,13 @@ from pydantic import ConfigDict, Field
 from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, Resource, Status, Time
 from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources, WorkerResources
 from tidemill.contract.base import Document
-from tidemill.contract.data import Expectation, Input, ProfileOptions, RandomSplit, Split, Transform
+from tidemill.contract.expectations import Expectation
 from tidemill.contract.markers import list_atomic, list_map, rules
+from tidemill.contract.profiling import ProfileOptions
 from tidemill.contract.results import ColumnInfo, ExpectationResult, Progress
+from tidemill.contract.sources import Input
+from tidemill.contract.split import RandomSplit, Split
+from tidemill.contract.steps import Transform
 
 
 class DatasetSpec(Document):

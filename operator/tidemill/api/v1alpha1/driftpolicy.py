@@ -20,8 +20,8 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.common import JobOptions, Resources, VersionReference, WorkerResources
 from tidemill.contract.base import Document
-from tidemill.contract.data import LabelSource
 from tidemill.contract.markers import cel, list_atomic, list_map, list_set, rules
+from tidemill.contract.sources import LabelSource
 
 DriftMetric = Literal["PSI", "JensenShannon", "MissingRate"]
 
