@@ -14,12 +14,13 @@ from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Plan
 from tidemill.reconcile.servingpool import reconcile_servingpool
 from tidemill.reconcile.trainingrun import reconcile_trainingrun
+from tidemill.reconcile.typed import typed
 
 Reconciler = Callable[[Object, Observed, Context], Plan]
 
 
 def _typed(model: Any, function: Callable[[Any, Observed, Context], Plan]) -> Reconciler:
-    return lambda obj, observed, context: function(model.model_validate(obj), observed, context)
+    return lambda obj, observed, context: function(typed(model, obj), observed, context)
 
 
 RECONCILERS: dict[str, Reconciler] = {

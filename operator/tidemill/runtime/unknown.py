@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Key
+from tidemill.reconcile.typed import typed
 
 _MOST = 5
 
@@ -45,7 +46,7 @@ class UnknownFields:
 def unknown_fields(obj: Object) -> list[str]:
     """The paths of the fields of the spec that the kind's model does not have."""
     try:
-        model = KINDS[obj["kind"]].model_validate(obj)
+        model: BaseModel = typed(KINDS[obj["kind"]], obj)  # reconciling reads the same one
     except ValidationError:
         return []  # reconciling says what is wrong with it
     return sorted(_unknown(obj.get("spec") or {}, getattr(model, "spec", None), "spec"))
