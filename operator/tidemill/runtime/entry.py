@@ -40,9 +40,8 @@ class Entry:
     def __init__(self, obj: Mapping[str, Any], version: int, *, edited: bool, posted: int | None) -> None:
         """`obj` is trimmed, `version` its resourceVersion; for `edited` and `posted` see kube/managedfields.py."""
         meta = obj["metadata"]
-        self._packed = bytes(
-            memoryview(orjson.dumps(obj))
-        )  # a copy: orjson leaves its buffer, three times as long, behind it
+        # A copy: orjson leaves its buffer, several times as long, behind what it returns.
+        self._packed = bytes(memoryview(orjson.dumps(obj)))
         self.kind: str = sys.intern(obj["kind"])
         self.namespace: str = sys.intern(meta.get("namespace", ""))
         self.name: str = meta["name"]
