@@ -68,6 +68,9 @@ def triggered(obj: Mapping[str, Any], observed: Observed, *, dependents: bool = 
         return
     if _is_ours(obj):
         yield from _dependents(obj["kind"], namespace, name, spec, observed)
+        if obj["kind"] == "TrainingRun" and (obj.get("status") or {}).get("metrics"):
+            # Its version tells them, too, and may have come to rest before they were written.
+            yield from _keys(observed, "ModelVersion", namespace, "run", meta["uid"])
     elif obj["kind"] == "Pod":
         labels = meta.get("labels") or {}
         if job := observed.get("Job", namespace, labels.get(LABEL_JOB, "")):
