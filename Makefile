@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 # tests that need no cluster; those of the images' packages run as they are on this machine
 FAST := $(filter-out tests/e2e/ tests/faults/ tests/bench/ tests/__pycache__/,$(wildcard tests/*/))
-PACKAGES := operator/tidemill images/worker/tidemill_worker images/serving/tidemill_agent hack/imagebuild hack/cluster_kind.py hack/torch_cpu_stubs.py
+PACKAGES := operator/tidemill images/worker/tidemill_worker images/serving/tidemill_agent cli/tidemill_cli hack/imagebuild hack/cluster_kind.py hack/torch_cpu_stubs.py
 
 help: ## list the tasks
 	@echo "Tidemill: make TASK"
@@ -34,7 +34,7 @@ test-fast: setup ## all tests that need no cluster
 
 test-e2e: setup cluster-up ## the tests on a real cluster
 	@eval "$$(hack/cluster env)"
-	$(PYTEST) -m e2e tests/e2e tests/agent tests/glue tests/faults
+	$(PYTEST) -m e2e tests/e2e tests/agent tests/glue tests/faults tests/cli
 
 test: check ## everything: check, unit, property, golden, glue and end-to-end tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not e2e" $(FAST)

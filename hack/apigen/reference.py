@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tidemill.api.base import Digest, Duration, ObjectName, Quantity, Resource
+from tidemill.api.base import Digest, ObjectName, Quantity, Resource
 from tidemill.api.crd import schema
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.contract import reasons
+from tidemill.contract.durations import Duration
 from tidemill.contract.markers import VALIDATIONS, JsonSchema
 from tidemill.contract.names import API_VERSION
 

@@ -73,7 +73,7 @@ def charts() -> None:
         }
         _helm("tidemill-demo", "charts/tidemill-demo", stand)
         settings = {
-            "images": _only(values, "operator", "worker", "trainer", "serving"),
+            "images": _only(values, "operator", "worker", "trainer", "language", "serving"),
             "store": {"bucket": BUCKET, "endpoint": STORE, "secretName": SECRET},
             "prometheus": {"url": PROMETHEUS},
             "progressSeconds": 3,

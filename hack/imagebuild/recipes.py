@@ -134,11 +134,16 @@ TORCH = Requirements(
     after=_without_cuda,
     after_sources=("hack/torch_cpu_stubs.py",),
 )
+RAY = Requirements("requirements/ray.txt", without="requirements/worker.txt", trim="images/ray/trim.txt")
+TRANSFORMERS = Requirements(
+    "requirements/language.txt", without="requirements/trainer.txt", trim="images/language/trim.txt"
+)
 WORKER_CODE = Files(
     (*CONTRACT, ("images/worker/tidemill_worker", f"{SITE}/tidemill_worker")),
     hint="the worker image is made of it",
 )
 MATPLOTLIB = {"MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp/matplotlib"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 RECIPES: dict[str, Recipe] = {
     "operator": Recipe(
@@ -159,6 +164,17 @@ RECIPES: dict[str, Recipe] = {
         (*WORKER, TORCH, WORKER_CODE),
         entrypoint=("python3", "-m", "tidemill_worker"),
         environment=MATPLOTLIB,
+    ),
+    # the driver of Datasets with engine Ray, and the nodes of the Ray cluster that they use
+    "ray": Recipe(
+        (*WORKER, RAY, WORKER_CODE),
+        entrypoint=("python3", "-m", "tidemill_worker"),
+        environment=MATPLOTLIB,
+    ),
+    "language": Recipe(
+        (*WORKER, TORCH, TRANSFORMERS, WORKER_CODE),
+        entrypoint=("python3", "-m", "tidemill_worker"),
+        environment={**MATPLOTLIB, **OFFLINE},
     ),
     "serving": Recipe(
         (

@@ -8,7 +8,7 @@ import pytest
 from tests.agent.models import signature
 
 from tidemill.api.v1alpha1.modelplacement import ModelPlacementSpec
-from tidemill.contract.model import Signature, TensorSpec
+from tidemill.contract.model import Signature, TensorSpec, Tokens, is_not_served
 from tidemill_agent.errors import LoadError
 from tidemill_agent.modelconfig import MAX_BATCH_SIZE, batches, marks_of, render
 from tidemill_agent.pbtxt import Word, dumps, without_fields
@@ -55,6 +55,26 @@ def test_a_fixed_first_dimension_is_not_batched() -> None:
 def test_a_vector_of_rows_is_reshaped() -> None:
     vector = Signature(task="Other", inputs=(tensor("x", (-1, 3)),), outputs=(tensor("y", (-1,)),))
     assert "dims: [1]\n  reshape {\n    shape: []\n  }" in config(vector)
+
+
+def test_tokens_are_batched_and_of_any_number() -> None:
+    """Triton joins requests of equal lengths only; padding is the client's."""
+    inputs = tuple(tensor(name, (-1, -1), "INT64") for name in ("input_ids", "attention_mask"))
+    text = config(
+        Signature(
+            task="Classification",
+            inputs=inputs,
+            outputs=(tensor("label", (-1, 1), "BYTES"), tensor("probabilities", (-1, 3))),
+            classes=("a", "b", "c"),
+            tokens=Tokens(column="body", max_tokens=64, pad=0),
+        )
+    )
+    assert 'name: "attention_mask"\n  data_type: TYPE_INT64\n  dims: [-1]' in text
+    assert f"max_batch_size: {MAX_BATCH_SIZE}\n" in text
+    kept = [
+        name for name in ("model.onnx", "tokenizer.json", "huggingface/model.safetensors") if not is_not_served(name)
+    ]
+    assert kept == ["model.onnx", "tokenizer.json"]
 
 
 def test_a_users_own_text_keeps_everything_but_name_and_version() -> None:

@@ -25,7 +25,7 @@ BUCKET, RAW, SECRET = "tidemill", "raw", "tidemill-store"
 API = "tidemill.dev/v1alpha1"
 KINDS = "tmdrift,tmdep,tmpool,tmrun,tmds,tmmv"
 OPERATOR = "app.kubernetes.io/component=operator"
-IMAGES = ("operator", "worker", "trainer", "serving", "store", "prometheus")
+IMAGES = ("operator", "worker", "trainer", "language", "serving", "store", "prometheus")
 
 Object = dict[str, Any]
 
@@ -200,7 +200,7 @@ def install(cluster: Cluster) -> Stand:
         "store": {"bucket": BUCKET},
     }
     tidemill = {
-        "images": {name: images[name] for name in ("operator", "worker", "trainer", "serving")},
+        "images": {name: images[name] for name in ("operator", "worker", "trainer", "language", "serving")},
         "watchNamespaces": [SPACE],
         "store": {"bucket": BUCKET, "endpoint": f"http://store.{SYSTEM}.svc:8333", "secretName": SECRET},
         "prometheus": {"url": f"http://prometheus.{SYSTEM}.svc:9090"},

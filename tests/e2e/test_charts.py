@@ -127,7 +127,7 @@ def test_network_policies(cluster: Cluster) -> None:
     found: dict[str, set[str]] = {}
     for meta in (m["metadata"] for m in manifests if m["kind"] == "NetworkPolicy"):
         found.setdefault(meta["namespace"], set()).add(meta["name"])
-    workloads = {"tidemill-tasks", "tidemill-servers"}
+    workloads = {"tidemill-tasks", "tidemill-peers", "tidemill-servers"}
     assert found == {"tidemill-system": {"tidemill"}, "team-a": workloads, "team-b": workloads}
     policy = one(manifests, "NetworkPolicy", "tidemill")["spec"]
     assert [p["port"] for rule in policy["ingress"] for p in rule["ports"]] == [8080]
@@ -242,6 +242,7 @@ def test_a_namespaced_install_reaches_only_its_namespaces(
         assert not anywhere
         assert may(api, account, "bind", f"roles.{RBAC}", watched, name=f"{name}-agent")
         assert kubectl("get", "networkpolicy", "-n", watched, "-o", "name").split() == [
+            f"networkpolicy.networking.k8s.io/{name}-peers",
             f"networkpolicy.networking.k8s.io/{name}-servers",
             f"networkpolicy.networking.k8s.io/{name}-tasks",
         ]

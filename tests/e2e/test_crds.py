@@ -198,6 +198,7 @@ def test_the_category_lists_all_kinds(created: Any, namespace: str) -> None:
         ("tmdep.spec.online", ["The model answers requests", "samplingPercent", "-required-", "ServingPool"]),
         ("tmds.spec.transform.sql", ["DuckDB"]),
         ("tmrun.spec.trainer.tabularRegression", ["hiddenLayers", "The column to predict"]),
+        ("tmrun.spec.trainer.boostedClassification", ["maxLeaves", "Gradient-boosted decision trees"]),
         ("tmmv.spec.optimise.type", ["StaticInt8", "ENUM"]),
         ("tmdrift.spec.action.retrain.gate", ["minImprovement"]),
         ("tmpool.spec.tap", ["segmentLimit"]),

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 WORKER = """
 import boto3, duckdb, jinja2, matplotlib.pyplot, numpy, onnx, onnxruntime, onnxruntime.quantization, openvino
-import prometheus_client, pyarrow.parquet, pydantic
+import dulwich.client, dulwich.repo, prometheus_client, pyarrow.parquet, pydantic
 from onnx import TensorProto, helper
 boto3.client("s3", endpoint_url="http://store", region_name="x", aws_access_key_id="x", aws_secret_access_key="x")
 matplotlib.pyplot.plot([1, 2]); matplotlib.pyplot.savefig("/tmp/plot.png")
@@ -47,6 +47,15 @@ AGENT = """
 import aiohttp, boto3, numpy, orjson, prometheus_client, pyarrow.parquet, pydantic, tidemill.contract, tidemill_agent
 print("agent")
 """
+LANGUAGE = """
+import torch, peft, transformers
+from huggingface_hub import constants
+from tidemill_worker.language import causal, trained
+from tidemill.contract.trainers.finetuning import Lora, Scratch
+model = causal.new(Scratch(layers=1, width=8, heads=2), vocabulary=30, tokens=4, field="")
+tuned = causal.merged(causal.with_adapters(model, Lora(rank=2)))
+print(tuple(tuned(input_ids=torch.ones((1, 2), dtype=torch.int64)).logits.shape), "no hub" if constants.HF_HUB_OFFLINE else "")
+"""
 TRITON = """
 mkdir -p /tmp/models
 exec tritonserver --model-repository /tmp/models --backend-directory "$TIDEMILL_BACKENDS" --model-control-mode explicit
@@ -59,6 +68,7 @@ exec tritonserver --model-repository /tmp/models --backend-directory "$TIDEMILL_
         ("operator", ("python3", "-c", "import kopf, tidemill.runtime; print('operator')"), "operator"),
         ("worker", ("python3", "-c", WORKER), "[[2.0, 4.0]] [[2.0, 4.0]] 42"),
         ("trainer", ("python3", "-c", TRAINER), "True True False"),
+        ("language", ("python3", "-c", LANGUAGE), "(1, 2, 30) no hub"),
         ("serving", ("python3", "-c", AGENT), "agent"),
         ("store", ("weed", "version"), "version"),
         ("prometheus", ("promtool", "--version"), "promtool, version"),

@@ -33,7 +33,12 @@ CREATED = "2026-01-01T00:00:00Z"
 CASES = sorted(path.parent for path in HERE.glob("*/*/in.yaml"))
 SETTINGS = BuildSettings(
     images=Images(
-        worker="tidemill/worker:1", trainer="tidemill/trainer:1", serving="tidemill/serving:1", triton="triton:1"
+        worker="tidemill/worker:1",
+        trainer="tidemill/trainer:1",
+        language="tidemill/language:1",
+        serving="tidemill/serving:1",
+        triton="triton:1",
+        ray="tidemill/ray:1",
     ),
     store=Store(bucket="tidemill", endpoint="http://store:8333"),
     worker_service_account="tidemill-worker",

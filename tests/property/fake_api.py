@@ -40,6 +40,8 @@ class FakeApi:
         self.writes: list[tuple[str, Key]] = []
         """(verb, key) of every call that changed something."""
         self.now = EPOCH
+        self.sources = ""
+        """What lies in the store, in a word: prepare Jobs make another version of other sources."""
         self.on_status: list[Callable[[Raw, Raw], None]] = []
         """Called with the object before and after each status write."""
         self._version = 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 from typing import Any, Literal
 
-from tests.property.fake_api import FakeApi, Raw, controller_uid, key_of
+from tests.property.fake_api import EPOCH, FakeApi, Raw, controller_uid, key_of
 
 from tidemill.api.durations import format_time
 from tidemill.build.job import request_of
@@ -19,19 +20,25 @@ from tidemill.contract.results import (
     CompareResult,
     DatasetResult,
     EdgeResult,
+    EvaluateResult,
     ExportResult,
+    PruneResult,
     TaskFailure,
     TrainResult,
+    UnchangedResult,
     VariantResult,
     VerifyResult,
 )
+from tidemill.contract.retention import superfluous
 from tidemill.contract.tasks import (
     TASK,
     ArtifactRef,
     CompareModels,
+    EvaluateModel,
     ExportModel,
     OptimiseModel,
     PrepareDataset,
+    PruneDataset,
     PublishEdge,
     PublishModel,
     ScoreBatch,
@@ -132,10 +139,10 @@ def _set_phase(api: FakeApi, pod: Raw, phase: str, state: dict[str, Any]) -> Non
 def _end_pod(api: FakeApi, job: Raw, pod: Raw, end: End) -> None:
     match end:
         case "ok":
-            text = result_of(job).to_json()
+            text = result_of(job, sources=api.sources, now=api.now).to_json()
             _set_phase(api, pod, "Succeeded", {"terminated": {"exitCode": 0, "message": text}})
         case "user":
-            failure = TaskFailure(reason=FailureReason.COLUMN_MISSING, message="column x is missing: name another one")
+            failure = failure_of(job, api.sources)
             _set_phase(api, pod, "Failed", {"terminated": {"exitCode": 65, "message": failure.to_json()}})
         case "oom":
             _set_phase(api, pod, "Failed", {"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
@@ -171,16 +178,23 @@ def _condition(api: FakeApi, type_: str, reason: str) -> dict[str, Any]:
     return {"type": type_, "status": "True", "reason": reason, "lastTransitionTime": format_time(api.now)}
 
 
-def result_of(job: Raw) -> Any:
+def result_of(job: Raw, *, sources: str = "", now: datetime = EPOCH) -> Any:
     """What the task of a Job gives: the same for the same request, whichever pod ran it."""
     task = TASK.validate_json(job["spec"]["template"]["metadata"]["annotations"][ANNOTATION_TASK])
     name = digest(request_of(task))
     match task:
         case PrepareDataset():
+            found = sources_of(task, sources)
+            if task.known_sources == found:
+                return UnchangedResult(source_digest=found)
+            name = version_of(task, found)
             artifact = ArtifactRef(uri=f"{task.root}/{name[7:]}", digest=name)
             columns = (ColumnInfo(name="x", type="double"),)
             rows = {"train": 80, "validation": 10, "test": 10}
-            return DatasetResult(artifact=artifact, rows=rows, columns=columns, column_count=1)
+            return DatasetResult(artifact=artifact, rows=rows, columns=columns, column_count=1, source_digest=found)
+        case PruneDataset():
+            gone = superfluous(task.retention, task.versions, protected=task.protected, now=now)
+            return PruneResult(removed=len(gone), gone=gone)
         case TrainModel() | PublishModel():
             return TrainResult(artifact=ArtifactRef(uri=task.model_root, digest=name), metrics={"test": {"mae": 1.0}})
         case VerifyModel():
@@ -227,4 +241,34 @@ def result_of(job: Raw) -> Any:
                 improvement=improvement,
                 rows=1000,
             )
+        case EvaluateModel():
+            return EvaluateResult(
+                artifact=ArtifactRef(uri=f"{task.root}/{name[7:]}", digest=name),
+                metrics={"mae": 10.0},
+                rows=1000,
+                missed="; ".join(
+                    f"test {gate.metric} {missed}" for gate in task.gates if (missed := gate.missed(10.0))
+                ),
+            )
     raise AssertionError(f"no result for a task of type {task.type}")
+
+
+def failure_of(job: Raw, sources: str) -> TaskFailure:
+    """What a task says whose user gave it something wrong."""
+    task = TASK.validate_json(job["spec"]["template"]["metadata"]["annotations"][ANNOTATION_TASK])
+    return TaskFailure(
+        reason=FailureReason.COLUMN_MISSING,
+        message="column x is missing: name another one",
+        source_digest=sources_of(task, sources) if isinstance(task, PrepareDataset) else None,
+    )
+
+
+def sources_of(task: PrepareDataset, sources: str) -> str:
+    """What lies in the store, and the versions of Datasets."""
+    return digest([sources, *(i.dataset.digest for i in task.inputs if i.dataset)])
+
+
+def version_of(task: PrepareDataset, sources: str) -> str:
+    """A version's digest: it follows from what it is made of, not from what is known of earlier ones."""
+    content = task.model_copy(update={"previous": None, "earlier": None, "known_sources": None, "occasion": None})
+    return digest([request_of(content), sources])

@@ -155,7 +155,7 @@ def test_a_users_container_does_not_train_again_for_a_result_that_was_lost() -> 
     key = resource(cluster, "TrainingRun", trainer=trainer)
     cluster.operate()
     (before,) = [j for j in cluster.jobs() if not fake_jobs.is_finished(j)]
-    assert [c["name"] for c in before["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "trainer"]
+    assert [c["name"] for c in before["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "watch", "trainer"]
     while not fake_jobs.is_finished(live := cluster.api.objects[key_of(before)]):
         fake_jobs.step(cluster.api, live)
     for pod in fake_jobs.pods_of(cluster.api, live):
@@ -176,6 +176,6 @@ def test_a_users_container_that_never_started_still_trains_after_an_edit() -> No
     cluster.api.patch_spec(key, {"resources": FITS})
     cluster.operate()
     (job,) = [j for j in cluster.jobs() if not fake_jobs.is_finished(j)]
-    assert [c["name"] for c in job["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "trainer"]
+    assert [c["name"] for c in job["spec"]["template"]["spec"]["initContainers"]] == ["fetch", "watch", "trainer"]
     cluster.settle()
     assert ready(cluster, key)["status"] == "True"

@@ -79,6 +79,17 @@ def text_and_trees() -> list[Case]:
             {"x": floats(4, 2)},
         ),
         Case(
+            "TreeEnsembleRegressor-categories",  # as boosted trees are exported: a chain of codes, all to the same node
+            "g (float[N,2] x) => (float[N,2] y) { y = ai.onnx.ml.TreeEnsembleRegressor <n_targets = 2,"
+            " nodes_treeids = [0, 0, 0, 0, 0, 0], nodes_nodeids = [0, 1, 2, 3, 4, 5], nodes_featureids = [1, 1, 0, 0, 0, 0],"
+            ' nodes_modes = ["BRANCH_EQ", "BRANCH_EQ", "BRANCH_LEQ", "LEAF", "LEAF", "LEAF"],'
+            " nodes_values = [3.0, 5.0, 0.5, 0.0, 0.0, 0.0], nodes_missing_value_tracks_true = [0, 0, 1, 0, 0, 0],"
+            " nodes_truenodeids = [2, 2, 3, 0, 0, 0], nodes_falsenodeids = [1, 5, 4, 0, 0, 0], base_values = [0.0, 0.25],"
+            " target_treeids = [0, 0, 0], target_nodeids = [3, 4, 5], target_ids = [1, 1, 1],"
+            " target_weights = [1.5, -2.5, 7.0]> (x) }",
+            {"x": np.array([[np.nan, 3], [0, 5], [1, 5], [np.nan, 0]], dtype=np.float32)},
+        ),
+        Case(
             "sequence-output-left-out",
             "g (float[N,2] x) => (float[N,2] y, seq(float[N,2]) z) { y = Relu (x)\n z = SequenceConstruct (x, x) }",
             {"x": floats(1, 2)},

@@ -82,7 +82,7 @@ class Seaweed:
 
 
 @contextmanager
-def start_seaweed(folder: Path) -> Iterator[Seaweed]:
+def start_seaweed(folder: Path, *, volume_mb: int = 64) -> Iterator[Seaweed]:
     """A store of its own on free ports, with the bucket `tidemill`; gone when the block ends."""
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"]
     names += ["s3.port", "s3.port.grpc"]
@@ -101,7 +101,7 @@ def start_seaweed(folder: Path) -> Iterator[Seaweed]:
     (folder / "data").mkdir()
     command = [
         weed_binary(), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
-        "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=50",
+        "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", f"-master.volumeSizeLimitMB={volume_mb}", "-volume.max=50",
         "-master.telemetry=false", *(f"-{name}={port}" for name, port in ports.items()),
     ]  # fmt: skip
     with (folder / "weed.log").open("wb") as output:

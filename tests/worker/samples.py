@@ -98,7 +98,31 @@ def train(lab: Lab, data: dict[str, Any], kind: str = "Regression", run: str = "
     }
 
 
-def publish_raw(lab: Lab, body: bytes, columns: Document | None = None, **more: Any) -> TrainResult:
+def boost(lab: Lab, data: dict[str, Any], kind: str = "Regression", run: str = "run", **more: Any) -> dict[str, Any]:
+    """A training of boosted trees: 60 of them, six epochs."""
+    trainer = {
+        "target": "arr_delay" if kind == "Regression" else "late",
+        "exclude": ["late"] if kind == "Regression" else ["arr_delay"],
+        "trees": 60,
+        "learningRate": 0.1,
+        "seed": 3,
+        **more.pop("trainer", {}),
+    }
+    document = {
+        "type": "TrainModel",
+        "task": kind,
+        "dataset": data,
+        "family": "boosted",
+        "trainer": trainer,
+        "runRoot": f"{lab.root}/runs/{run}/uid",
+        "modelRoot": f"{lab.root}/models/delay/{run}-uid",
+    }
+    return {**document, **more}
+
+
+def publish_raw(
+    lab: Lab, body: bytes, columns: Document | None = None, *, task: Document | None = None, **more: Any
+) -> TrainResult:
     """What a user's container left in the output folder becomes a model artifact."""
     work = lab.environment.work_dir
     (work / "output").mkdir(exist_ok=True)
@@ -109,7 +133,9 @@ def publish_raw(lab: Lab, body: bytes, columns: Document | None = None, **more: 
             "type": "PublishModel",
             "dataset": data,
             "trainer": {"image": "mine", "target": "arr_delay", **more},
+            "runRoot": f"{lab.root}/runs/mine/run-uid",
             "modelRoot": f"{lab.root}/models/mine/run-uid",
+            **(task or {}),
         }
     )
     assert isinstance(result, TrainResult)

@@ -200,7 +200,7 @@ def _folder(path: Path, text: str) -> Path:
 
 def test_one_of_many_writers_wins_and_all_agree(lab: Lab, tmp_path: Path) -> None:
     parsed = TASK.validate_python(
-        {"owner": OWNER, "type": "FetchDataset", "dataset": {"uri": "s3://b/x", "digest": "sha256:" + "0" * 64}}
+        {"owner": OWNER, "type": "VerifyModel", "artifact": {"uri": "s3://b/x", "digest": "sha256:" + "0" * 64}}
     )
     folder = _folder(tmp_path / "same", "{}")
     barrier = threading.Barrier(8)

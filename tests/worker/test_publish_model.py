@@ -34,6 +34,7 @@ def publishing(lab: Lab) -> Document:
         "type": "PublishModel",
         "dataset": dataset(lab, 100),
         "trainer": {"image": "mine", "target": "arr_delay"},
+        "runRoot": f"{lab.root}/runs/mine/run-uid",
         "modelRoot": f"{lab.root}/models/mine/run-uid",
     }
 
@@ -84,11 +85,11 @@ def test_a_container_that_left_no_model(lab: Lab) -> None:
 
 def test_fetch_lays_out_the_dataset(studio: Studio, lab: Lab) -> None:
     (lab.environment.work_dir / "input").symlink_to("/proc/self")  # left by a user's image before the pod began anew
-    result = lab.run({"type": "FetchDataset", "dataset": studio.data})
+    result = lab.run({"type": "FetchDataset", "dataset": studio.data, "runRoot": f"{lab.root}/runs/mine/uid"})
     folder = lab.environment.work_dir / "input"
     assert not folder.is_symlink()
     manifest = studio.lab.get_json(f"{studio.data['uri']}/manifest.json")
-    assert result.files == len(manifest["files"]) == len(list(folder.iterdir()))
+    assert result.files == len(manifest["files"]) == sum(path.is_file() for path in folder.rglob("*"))
     for entry in manifest["files"]:
         assert sha256(folder / entry["path"]) == entry["sha256"]
 

@@ -44,7 +44,8 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.Duck
 def load(connection: duckdb.DuckDBPyConnection, rows: list[Row]) -> None:
     for table in ("t", "out"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    for left in connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name LIKE '_step_%'").fetchall():
+    steps_left = "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE '_tidemill_step_%'"
+    for left in connection.execute(steps_left).fetchall():
         connection.execute(f"DROP TABLE {left[0]}")
     connection.register("rows", pa.Table.from_pylist(rows, schema=SCHEMA))
     connection.execute("CREATE TABLE t AS SELECT * FROM rows")
@@ -169,7 +170,7 @@ def test_a_wrong_step_names_its_field(
         apply(connection, [{"k": "a", "x": 1, "y": 1.0}], document)
     assert field in (caught.value.field or "")
     assert words in f"{caught.value.reason} {caught.value.message}"
-    assert "_step_" not in caught.value.message
+    assert "_tidemill_step" not in caught.value.message
 
 
 def divide(connection: duckdb.DuckDBPyConnection, rows: list[Row], document: Row) -> list[Row]:

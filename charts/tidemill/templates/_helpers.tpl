@@ -96,7 +96,7 @@ watch:
   namespaces: {{ .Values.watchNamespaces | toJson }}
   resyncInterval: {{ .Values.resyncSeconds }}
 images:
-  {{- range $name := list "worker" "trainer" "serving" "triton" }}
+  {{- range $name := list "worker" "trainer" "language" "serving" "triton" "ray" }}
   {{ $name }}: {{ include "tidemill.image" (dict "root" $ "image" (index $.Values.images $name)) | quote }}
   {{- end }}
   pullPolicy: {{ .Values.images.pullPolicy }}

@@ -20,6 +20,7 @@ from tidemill.contract.model import (
     EVALUATION_FILE,
     REPORT_FILE,
     SIGNATURE_FILE,
+    is_not_served,
 )
 from tidemill_agent.artifacts import ModelArtifact
 
@@ -65,7 +66,7 @@ class Repository:
             _remove(left)
         fresh = folder / f".{version}"
         for entry in artifact.manifest.files:
-            if entry.path not in _BESIDE:
+            if entry.path not in _BESIDE and not is_not_served(entry.path):
                 target = fresh / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.link(artifact.folder / entry.path, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,12 +23,17 @@ _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".json": "application/json",
     ".html": "text/html; charset=utf-8",
+    ".ipynb": "application/x-ipynb+json",
+    ".png": "image/png",
     ".xml": "application/xml",
     ".md": "text/markdown; charset=utf-8",
     ".pbtxt": "text/plain; charset=utf-8",
 }
 D = TypeVar("D", bound=BaseModel)
-_PACKAGES = ("duckdb", "pyarrow", "numpy", "torch", "onnx", "onnxruntime", "openvino")
+_PACKAGES = (
+    "duckdb", "pyarrow", "numpy", "matplotlib", "torch", "lightgbm", "onnx", "onnxruntime", "openvino", "transformers",
+    "tokenizers", "peft",
+)  # fmt: skip
 
 
 def sha256(path: Path) -> str:
@@ -51,12 +57,13 @@ def describe(folder: Path, kind: str) -> Manifest:
     return Manifest(kind=kind, files=tuple(files))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The libraries that decide content, with their versions."""
     found = {}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # only the trainer's image has torch
+        except PackageNotFoundError:  # only the trainer's image has torch and lightgbm
             continue
     return found
 
@@ -100,7 +107,7 @@ def publish(
         seed=seed,
         started_at=context.started_at,
         finished_at=log.now(),
-        versions=_versions(),
+        versions=versions(),
     )
     context.store.put(join(place, PROVENANCE), provenance.to_json().encode())
     if not context.store.put_if_absent(join(place, MANIFEST), manifest.canonical()):
@@ -169,10 +176,11 @@ class Artifact:
         partial.rename(target)
         return target
 
-    def fetch_all(self) -> Path:
-        """Download and check every file; returns the folder."""
+    def fetch_all(self, leave_out: Collection[str] = ()) -> Path:
+        """Download and check every file but those to leave out; returns the folder."""
+        wanted = [entry.path for entry in self.manifest.files if entry.path not in leave_out]
         with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(self.fetch, [entry.path for entry in self.manifest.files]))
+            list(pool.map(self.fetch, wanted))
         return self._folder
 
     def parse(self, path: str, document: type[D]) -> D:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from tidemill_worker import log
+from tidemill_worker.distributed.alone import Alone
 from tidemill_worker.environment import Environment
 from tidemill_worker.errors import Terminated
 from tidemill_worker.progress import Tracker
@@ -49,6 +50,8 @@ class Context:
     store: Store
     tracker: Tracker
     stop: Stop = field(default_factory=Stop)
+    group: Alone = field(default_factory=Alone)
+    """The processes that work on the task: one, but in a distributed training."""
     started_at: str = field(default_factory=log.now)
     inputs: dict[str, str] = field(default_factory=dict)
     """URI → digest of everything that was read, for the provenance."""

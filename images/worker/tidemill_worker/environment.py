@@ -10,12 +10,14 @@ from pathlib import Path
 from tidemill.contract import names
 
 ENV_TERMINATION_LOG = "TIDEMILL_TERMINATION_LOG"
-ENV_PROGRESS_PORT = "TIDEMILL_PROGRESS_PORT"
 ENV_SECRET_DIR = "TIDEMILL_SECRET_DIR"
+ENV_VOLUME_DIR = "TIDEMILL_VOLUME_DIR"
 DEFAULT_TASK_FILE = "/etc/tidemill/task"
 DEFAULT_WORK_DIR = "/tidemill/work"
 DEFAULT_SECRET_DIR = "/etc/tidemill/secrets"
 """Secrets of inputs with `secretName` are mounted here, one folder each, one file a key."""
+DEFAULT_VOLUME_DIR = "/tidemill/volumes"
+"""The claims of inputs with `volume` are mounted here, one folder each, read-only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +27,17 @@ class Environment:
     task_file: Path
     work_dir: Path
     secret_dir: Path
+    volume_dir: Path = Path(DEFAULT_VOLUME_DIR)
     termination_log: Path
     progress_port: int
     image: str
     cpus: int
     memory_bytes: int
+    pod_index: int = 0
+    """Which pod of an Indexed Job this is; 0 in any other."""
+    output_dir: Path | None = None
+    checkpoint_dir: Path | None = None
+    """Folders of a user's own code, where they are not in the work directory: for who watches it."""
     gpu: str = ""
     """The accelerator resource that the container asked for: nvidia.com/gpu, … Empty: none."""
 
@@ -41,13 +49,32 @@ class Environment:
             task_file=Path(get(names.ENV_TASK) or DEFAULT_TASK_FILE),
             work_dir=Path(get(names.ENV_WORK_DIR) or DEFAULT_WORK_DIR),
             secret_dir=Path(get(ENV_SECRET_DIR) or DEFAULT_SECRET_DIR),
+            volume_dir=Path(get(ENV_VOLUME_DIR) or DEFAULT_VOLUME_DIR),
             termination_log=Path(get(ENV_TERMINATION_LOG) or "/dev/termination-log"),
-            progress_port=int(get(ENV_PROGRESS_PORT) or names.PROGRESS_PORT),
+            progress_port=int(get(names.ENV_PROGRESS_PORT) or names.PROGRESS_PORT),
             image=get(names.ENV_IMAGE) or "",
             cpus=cpu_limit(),
             memory_bytes=memory_limit(),
+            pod_index=int(get("JOB_COMPLETION_INDEX") or 0),
+            output_dir=_path(names.ENV_OUTPUT),
+            checkpoint_dir=_path(names.ENV_CHECKPOINT),
             gpu=get(names.ENV_GPU) or "",
         )
+
+    @property
+    def output(self) -> Path:
+        """What a user's own code leaves."""
+        return self.output_dir or self.work_dir / "output"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a user's own code leaves for the run's next pod."""
+        return self.checkpoint_dir or self.work_dir / "checkpoint"
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
 
 
 def _first_words(*paths: str) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tidemill.contract.exitcodes import ExitCode
+from tidemill.contract.exitcodes import SIGTERM_CODE, ExitCode
 from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import TaskFailure
 
 RETRY = 1
 """Exit code of failures that may pass by themselves: the Job starts another pod."""
-TERMINATED = 143
-"""Exit code after SIGTERM, as the shell writes it."""
+TERMINATED = SIGTERM_CODE
+"""Exit code after SIGTERM."""
 
 
 class TaskError(Exception):
@@ -25,16 +25,32 @@ class TaskError(Exception):
         self.message = message
         self.field = field
         self.reason = reason or self.default_reason
+        self.source_digest: str | None = None
+        """Of the sources, when they are what cannot be used: see data.source_digest."""
 
     def failure(self) -> TaskFailure:
         """The document for the termination message."""
-        return TaskFailure(reason=str(self.reason), message=self.message, field=self.field)
+        return TaskFailure(
+            reason=str(self.reason), message=self.message, field=self.field, source_digest=self.source_digest
+        )
 
 
 class StoreUnavailable(TaskError):
     """The store does not answer, or answers with a server error: worth another try."""
 
     default_reason = FailureReason.STORE_UNAVAILABLE
+
+
+class SourceUnavailable(TaskError):
+    """The server or volume of an input does not answer, or answers with an error of its own: worth another try."""
+
+    default_reason = FailureReason.SOURCE_UNAVAILABLE
+
+
+class RayUnavailable(TaskError):
+    """The Ray cluster does not answer, has no room, or went away: worth another try."""
+
+    default_reason = FailureReason.RAY_UNAVAILABLE
 
 
 class InvalidSpec(TaskError):
@@ -49,6 +65,19 @@ class InvalidData(TaskError):
 
     exit_code = ExitCode.INVALID_DATA
     default_reason = FailureReason.DATA_CORRUPT
+
+
+class ScriptError(InvalidSpec):
+    """The user's file cannot be compiled."""
+
+    default_reason = FailureReason.SCRIPT_ERROR
+
+
+class ConfigMapMissing(TaskError):
+    """A ConfigMap that the spec names is not there: worth another try, as whoever applies several manifests at once creates
+    them in any order."""
+
+    default_reason = FailureReason.OBJECT_NOT_FOUND
 
 
 class ObjectNotFound(InvalidData):
@@ -120,6 +149,16 @@ class ContractViolated(TaskError):
 
     exit_code = ExitCode.CONTRACT_VIOLATED
     default_reason = FailureReason.CONTRACT_VIOLATED
+
+
+class PeersLost(TaskError):
+    """Other processes of a distributed training did not come, or went."""
+
+    default_reason = FailureReason.PEERS_LOST
+
+
+class Dismissed(BaseException):
+    """This process of a distributed training has done its part: another one goes on. Not an Exception: nothing is wrong."""
 
 
 class Terminated(BaseException):

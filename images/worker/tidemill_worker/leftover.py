@@ -47,10 +47,19 @@ class Leftover:
         with self._open(name) as source, target.open("xb") as sink:
             shutil.copyfileobj(source, sink)
 
-    def read(self, name: str) -> bytes:
-        """One file's content."""
+    def size(self, name: str) -> int | None:
+        """Bytes of one file, None when there is none."""
+        try:
+            status = os.stat(self._folder / name, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size
+
+    def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
+        """One file's content, or so many bytes of it from an offset on."""
         with self._open(name) as source:
-            return source.read()
+            source.seek(offset)
+            return source.read(size)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[BinaryIO]:

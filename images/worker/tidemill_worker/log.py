@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 
@@ -14,7 +15,12 @@ def now() -> str:
 
 
 class _JsonFormatter(logging.Formatter):
-    """Puts `extra={"fields": {...}}` beside the message."""
+    """Puts `extra={"fields": {...}}` beside the message, and of several processes which one speaks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rank = os.environ.get("RANK")
+        self._always: dict[str, object] = {} if rank is None else {"rank": int(rank)}
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -22,6 +28,7 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._always,
         }
         entry.update(getattr(record, "fields", {}))
         if record.exc_info:

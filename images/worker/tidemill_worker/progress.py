@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-from tidemill.contract.results import Progress
+from tidemill.contract.results import Progress, SearchSummary
+from tidemill.contract.tracking import Measurement
 from tidemill_worker import log
 
 
@@ -25,6 +27,12 @@ class Tracker:
         self._written = Counter("tidemill_task_written_bytes", "Bytes written to the store", registry=self.registry)
         self.current = Progress(phase="Starting", updated_at=log.now())
         self.warnings: tuple[str, ...] = ()
+        self.scope: tuple[float, float, str] | None = None
+        """Of a task that is a part of a greater one: where that part begins, its share, and what it is called."""
+        self.search: SearchSummary | None = None
+        """How the search stands, when the task is one."""
+        self.watchers: list[Callable[[Measurement], None]] = []
+        """Are told the metrics of every step, from the training's own thread: they return at once."""
 
     def warn(self, text: str) -> None:
         """What the user should know although the task goes on: logged, and said as long as there is nothing else to say."""
@@ -35,13 +43,24 @@ class Tracker:
     def phase(self, phase: str, fraction: float = 0.0, message: str = "") -> None:
         """Enter a phase of the task."""
         said = message or "; ".join(self.warnings)
-        self.current = Progress(phase=phase, fraction=min(1.0, fraction), message=said, updated_at=log.now())
+        self.current = self._within(
+            Progress(phase=phase, fraction=min(1.0, fraction), message=said, updated_at=log.now())
+        )
         self._fraction.set(self.current.fraction)
         log.info(phase, fraction=round(fraction, 3), detail=message)
 
+    def _within(self, told: Progress) -> Progress:
+        """The progress of the greater task."""
+        if self.scope is None:
+            return told.model_copy(update={"search": self.search})
+        begin, share, name = self.scope
+        message = f"{name}; {told.message}" if told.message else name
+        fraction = min(1.0, begin + share * told.fraction)
+        return told.model_copy(update={"fraction": fraction, "message": message, "search": self.search})
+
     def epoch(self, *, epoch: int, epochs: int, loss: float, validation_loss: float | None, fraction: float) -> None:
         """Report a complete epoch."""
-        self.current = Progress(
+        told = Progress(
             phase="Training",
             fraction=min(1.0, fraction),
             epoch=epoch,
@@ -51,11 +70,35 @@ class Tracker:
             message="; ".join(self.warnings),
             updated_at=log.now(),
         )
+        self.current = self._within(told)
         self._fraction.set(self.current.fraction)
         self._epoch.set(epoch)
         self._loss.labels("train").set(loss)
         if validation_loss is not None:
             self._loss.labels("validation").set(validation_loss)
+
+    def tell(self, told: Progress) -> None:
+        """Say what another process is doing."""
+        self.current = told
+        self._fraction.set(told.fraction)
+        if told.epoch is not None:
+            self._epoch.set(told.epoch)
+        for split, loss in (("train", told.loss), ("validation", told.validation_loss)):
+            if loss is not None:
+                self._loss.labels(split).set(loss)
+
+    def step(self, *, done: int, of: int) -> None:
+        """Report a step of an epoch that is not complete yet."""
+        told = self.current.model_copy(update={"message": f"step {done} of {of}", "updated_at": log.now()})
+        if self.scope is None:
+            told = told.model_copy(update={"fraction": 0.1 + 0.7 * done / of})
+            self._fraction.set(told.fraction)
+        self.current = told
+
+    def measured(self, measurement: Measurement) -> None:
+        """Tell whoever watches."""
+        for watcher in self.watchers:
+            watcher(measurement)
 
     def read(self, size: int) -> None:
         """Count bytes read from the store."""

@@ -13,6 +13,7 @@ from tidemill.contract.results import (
     CompareResult,
     DatasetResult,
     EdgeResult,
+    EvaluateResult,
     ExportResult,
     TrainResult,
     VariantResult,
@@ -22,15 +23,24 @@ from tidemill_worker import log
 from tidemill_worker.artifact import existing
 from tidemill_worker.context import Context
 
-ArtifactResult = DatasetResult | TrainResult | VariantResult | ExportResult | BatchResult | EdgeResult | CompareResult
+ArtifactResult = (
+    DatasetResult
+    | TrainResult
+    | VariantResult
+    | ExportResult
+    | BatchResult
+    | EdgeResult
+    | CompareResult
+    | EvaluateResult
+)
 """Results of tasks that leave an artifact."""
 _RESULT: TypeAdapter[ArtifactResult] = TypeAdapter(ArtifactResult)
 
 
 def recorded(context: Context, task: BaseTask, root: str, work: Callable[[], ArtifactResult]) -> ArtifactResult:
     """The recorded result while its artifact still exists; else do the work and record it."""
-    uri = join(root, "tasks", f"{task.task_id}.json")
-    before = _read(context, uri)
+    uri = _place(root, task)
+    before = recorded_before(context, task, root)
     if before is not None:
         log.info("already done", record=uri)
         return before
@@ -47,6 +57,15 @@ def recorded(context: Context, task: BaseTask, root: str, work: Callable[[], Art
             return meanwhile
         context.store.put(uri, body)  # what is there records an artifact that is gone
     return result
+
+
+def recorded_before(context: Context, task: BaseTask, root: str) -> ArtifactResult | None:
+    """The recorded result while its artifact still exists."""
+    return _read(context, _place(root, task))
+
+
+def _place(root: str, task: BaseTask) -> str:
+    return join(root, "tasks", f"{task.task_id}.json")
 
 
 def _read(context: Context, uri: str) -> ArtifactResult | None:

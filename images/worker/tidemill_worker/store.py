@@ -28,6 +28,7 @@ from botocore.exceptions import (
 
 from tidemill.contract import names
 from tidemill_worker.errors import AccessDenied, InvalidSpec, ObjectNotFound, StoreUnavailable, TaskError
+from tidemill_worker.patterns import Pattern
 from tidemill_worker.progress import Tracker
 
 CHUNK = 1 << 20
@@ -46,6 +47,8 @@ class StoredObject:
     uri: str
     size: int
     modified: datetime
+    etag: str = ""
+    """What the store says of the content; changes with it."""
 
 
 def parse(uri: str) -> tuple[str, str]:
@@ -54,13 +57,6 @@ def parse(uri: str) -> tuple[str, str]:
     if not match:
         raise InvalidSpec(f"{uri!r} is not an S3 URI: write s3://bucket/key")
     return match[1], match[2]
-
-
-def _pattern(key: str) -> re.Pattern[str]:
-    """`*` and `?` stay within a folder, `**` does not."""
-    parts = re.split(r"(\*\*|\*|\?)", key)
-    known = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(known.get(p) or re.escape(p) for p in parts))
 
 
 @contextmanager
@@ -129,6 +125,7 @@ class Store:
                 read_timeout=60,
                 max_pool_connections=16,
                 retries={"mode": "standard", "max_attempts": 4},
+                signature_version="s3v4",  # also of addresses that are handed on
                 s3={"addressing_style": "path"},
             ),
         )
@@ -144,21 +141,18 @@ class Store:
             for page in self._client.get_paginator("list_objects_v2").paginate(**arguments):
                 for item in page.get("Contents", ()):
                     yield StoredObject(
-                        uri=f"s3://{bucket}/{item['Key']}", size=item["Size"], modified=item["LastModified"]
+                        uri=f"s3://{bucket}/{item['Key']}",
+                        size=item["Size"],
+                        modified=item["LastModified"],
+                        etag=item["ETag"].strip('"'),
                     )
 
     def glob(self, uri: str) -> list[StoredObject]:
         """What a user's URI stands for: one object, a glob, or all files under a prefix ending in `/`, by key."""
         bucket, key = parse(uri)
-        magic = re.search(r"[*?]", key)
-        if key.endswith("/") and not magic:
-            hidden = re.compile(r"(^|/)[._][^/]*(/|$)")
-            return [o for o in self.objects(uri) if not o.uri.endswith("/") and not hidden.search(o.uri[len(uri) :])]
-        if magic:
-            pattern = _pattern(key)
-            found = self.objects(f"s3://{bucket}/{key[: magic.start()]}")
-            return [o for o in found if not o.uri.endswith("/") and pattern.fullmatch(parse(o.uri)[1])]
-        return [o for o in self.objects(uri) if o.uri == uri]
+        pattern = Pattern(key)
+        found = self.objects(f"s3://{bucket}/{pattern.prefix}")
+        return [o for o in found if pattern.matches(parse(o.uri)[1])]
 
     def exists(self, uri: str) -> bool:
         """Whether the object is there."""
@@ -190,6 +184,24 @@ class Store:
                 file.write(chunk)
                 self._tracker.read(len(chunk))
         return hashed.hexdigest()
+
+    def read_end(self, uri: str, size: int, length: int) -> bytes:
+        """The last bytes of an object of `size` bytes: `length` of them, or all."""
+        bucket, key = parse(uri)
+        wanted = f"bytes={max(0, size - length)}-{size - 1}"
+        with _in_users_terms(uri, self._secret):
+            body: bytes = self._client.get_object(Bucket=bucket, Key=key, Range=wanted)["Body"].read()
+        self._tracker.read(len(body))
+        return body
+
+    def url(self, uri: str, seconds: int) -> str:
+        """An address that whoever has it can read this one object at, for so long, without credentials."""
+        bucket, key = parse(uri)
+        with _in_users_terms(uri, self._secret):
+            made: str = self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
+            )
+        return made
 
     def upload(self, source: Path, uri: str, media_type: str) -> None:
         """Store a file, in parts when it is large."""

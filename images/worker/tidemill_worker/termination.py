@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tidemill.contract.names import TERMINATION_MESSAGE_LIMIT
+from tidemill.contract.names import EXPECTATIONS_FILE, TERMINATION_MESSAGE_LIMIT
 from tidemill.contract.results import DatasetResult, Result, TaskFailure
 from tidemill_worker import log
 
@@ -21,21 +21,29 @@ def fit(result: Result, limit: int = TERMINATION_MESSAGE_LIMIT) -> str:
             if len(text.encode()) <= limit:
                 return text
     if isinstance(result, DatasetResult):
-        expectations = tuple(e.model_copy(update={"message": _cut(e.message, 80)}) for e in result.expectations)
-        for columns in range(len(result.columns), -1, -1):
-            shown = tuple(
-                c.model_copy(update={"name": _cut(c.name, 64), "summary": _cut(c.summary, 60)})
-                for c in result.columns[:columns]
-            )
-            text = result.model_copy(update={"columns": shown, "expectations": expectations}).to_json()
-            if len(text.encode()) <= limit:
-                return text
-        failed = [e for e in expectations if not e.passed]
-        for kept in range(len(failed), -1, -1):
-            text = result.model_copy(update={"columns": (), "expectations": tuple(failed[:kept])}).to_json()
-            if len(text.encode()) <= limit:
-                return text
+        return _fit_dataset(result, limit)
     raise ValueError(f"a {result.type} result of {len(text.encode())} bytes cannot be cut to {limit}")
+
+
+def _fit_dataset(result: DatasetResult, limit: int) -> str:
+    """First long texts are shortened, then columns left out from the end, then expectations, those that hold first."""
+    brief = tuple(e.model_copy(update={"message": _cut(e.message, 80)}) for e in result.expectations)
+    for columns in range(len(result.columns), -1, -1):
+        shown = tuple(
+            c.model_copy(update={"name": _cut(c.name, 64), "summary": _cut(c.summary, 60)})
+            for c in result.columns[:columns]
+        )
+        text = result.model_copy(update={"columns": shown, "expectations": brief}).to_json()
+        if len(text.encode()) <= limit:
+            return text
+    failed_first = sorted(range(len(brief)), key=lambda i: brief[i].passed)
+    for kept in range(len(brief) - 1, -1, -1):
+        some = tuple(brief[i] for i in sorted(failed_first[:kept]))
+        note = f"{kept} of {len(brief)} expectations are shown, those that do not hold first: all are in {EXPECTATIONS_FILE}"
+        text = result.model_copy(update={"columns": (), "expectations": some, "note": note}).to_json()
+        if len(text.encode()) <= limit:
+            return text
+    raise ValueError(f"a Dataset result of {len(text.encode())} bytes cannot be cut to {limit}")
 
 
 def _cut(text: str, length: int) -> str:

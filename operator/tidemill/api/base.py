@@ -16,8 +16,6 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$
 """The name of another resource in the same namespace (a DNS label)."""
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=32)]
 """A Kubernetes quantity such as 500m, 2 or 4Gi."""
-Duration = Annotated[str, Field(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=20)]
-"""A duration such as 30s, 5m or 1h30m."""
 Time = Annotated[str, Field(max_length=40)]
 """A moment, RFC 3339 in UTC with seconds."""
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

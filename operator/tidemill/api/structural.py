@@ -30,6 +30,7 @@ _ORDER = (
     "exclusiveMaximum",
     "minItems",
     "maxItems",
+    "minProperties",
     "maxProperties",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",

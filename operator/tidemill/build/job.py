@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources
 from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST, metadata, owner_labels
-from tidemill.build.pod import place, pod_security, task_volumes, worker_container
+from tidemill.build.pod import mount_claims, place, pod_security, task_volumes, worker_container
 from tidemill.build.settings import BuildSettings
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.exitcodes import USER_CODES
@@ -77,7 +77,8 @@ def task_job(
     settings: BuildSettings,
     placement: NodePlacement | None = None,
     labels: Mapping[str, str] | None = None,
-    secrets: Sequence[str] = (),
+    secrets: Mapping[str, Sequence[str]] | None = None,
+    claims: Iterable[str] = (),
     suspend: bool = False,
     queue_name: str | None = None,
     init_containers: Sequence[Manifest] = (),
@@ -88,12 +89,13 @@ def task_job(
 ) -> Manifest:
     """The Job of a task, to be given to the driver as `Child(manifest=…, mode="create")`.
 
-    `what` says in a word what the Job does (`prepare`, `train`, `verify`) and is part of its name. `secrets` are mounted
-    under /etc/tidemill/secrets. `annotations` map further pod annotations (tasks of init containers) to their text; each
-    is a file in /etc/tidemill named after the annotation's last part. With `queue_name` the Job starts suspended and Kueue
-    alone resumes it. `request` says what is asked for in the owner's terms when the task holds more than that (resolved
-    inputs); by default it is the task without its owner's generation. `reconcile.jobs.find_job` looks Jobs up by it.
-    `retry` is the value of the owner's retry annotation. `shape` overrides `job_shape` where more shapes the pod.
+    `what` says in a word what the Job does (`prepare`, `train`, `verify`) and is part of its name. `secrets` map Secrets
+    to those of their keys that are mounted under /etc/tidemill/secrets; `claims` are mounted under /tidemill/volumes.
+    `annotations` map further pod annotations (tasks of init containers) to their text; each is a file in /etc/tidemill named
+    after the annotation's last part. With `queue_name` the Job starts suspended and Kueue alone resumes it. `request` says
+    what is asked for in the owner's terms when the task holds more than that (resolved inputs); by default it is the task
+    without its owner's generation. `reconcile.jobs.find_job` looks Jobs up by it. `retry` is the value of the owner's retry
+    annotation. `shape` overrides `job_shape` where more shapes the pod.
     """
     extra = dict(annotations or {})
     fixed = {
@@ -119,11 +121,12 @@ def task_job(
     if settings.images.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.images.pull_secrets]
     place(pod, placement or NodePlacement())
+    mount_claims(pod, claims)
     spec: Manifest = {
         "completions": 1,
         "parallelism": 1,
         "backoffLimit": options.backoff_limit,
-        "podFailurePolicy": failure_policy([c["name"] for c in (*init_containers, container)]),
+        "podFailurePolicy": failure_policy([c["name"] for c in (*init_containers, container) if not is_sidecar(c)]),
         "suspend": suspend or queue_name is not None,
         "template": {
             "metadata": {
@@ -153,6 +156,11 @@ def task_job(
         "metadata": metadata(name=name, namespace=owner.namespace, labels=job_labels, annotations=notes),
         "spec": spec,
     }
+
+
+def is_sidecar(container: Manifest) -> bool:
+    """Whether an init container runs beside the others (KEP-753): how it ends says nothing of the task."""
+    return container.get("restartPolicy") == "Always"
 
 
 def failure_policy(containers: Sequence[str]) -> Manifest:

@@ -44,6 +44,7 @@ def model_version(
             dataset_uri=dataset.uri,
             dataset_digest=dataset.digest,
             image=trainer_image(run.spec, settings),
+            code=run.status.code,
             config_digest=config_digest(run.spec),
         ),
         stage=template.stage,

@@ -3,16 +3,16 @@
 A pod meets Pod Security `restricted`, has no ServiceAccount token, and sees of its task one folder:
 
 - `/etc/tidemill/task`: the task's JSON, from the pod's annotation (`$TIDEMILL_TASK` names the file);
-- `/etc/tidemill/secrets/<secret name>/AWS_ACCESS_KEY_ID` and `…/AWS_SECRET_ACCESS_KEY`: credentials of inputs that name a
-  Secret of their own. The Secret is optional for the kubelet, so that a missing one ends in a task failure that names the
-  input instead of a pod that never starts.
+- `/etc/tidemill/secrets/<secret name>/<key>`: credentials of inputs (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`) and of
+  trackers (`MLFLOW_TRACKING_TOKEN` …) that name a Secret of their own. The Secret and each key are optional for the kubelet,
+  so that a missing one ends in a failure or warning that names the field instead of a pod that never starts.
 
-`/tidemill/work` and `/tmp` are the only writable places.
+`/tidemill/work` and `/tmp` are the only writable places. Claims that a task reads are at `/tidemill/volumes/<claim>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.api.v1alpha1.common import NodePlacement, Resources
@@ -35,8 +35,11 @@ RUN_AS = 65532
 ETC_DIR = "/etc/tidemill"
 SECRETS_DIR = f"{ETC_DIR}/secrets"
 WORK_DIR = "/tidemill/work"
+VOLUMES_DIR = "/tidemill/volumes"
 WORKER_COMMAND = ("python3", "-m", "tidemill_worker")
 CREDENTIAL_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+AUTHORIZATION_KEY = "authorization"
+TOKEN_KEY = "token"
 
 Manifest = dict[str, Any]
 
@@ -122,8 +125,11 @@ def worker_container(
     return container
 
 
-def task_volumes(*, secrets: Sequence[str] = (), task_annotations: Sequence[tuple[str, str]] = ()) -> list[Manifest]:
-    """The volumes that `worker_container` mounts. `task_annotations` are (annotation, file) pairs beside the task's own."""
+def task_volumes(
+    *, secrets: Mapping[str, Sequence[str]] | None = None, task_annotations: Sequence[tuple[str, str]] = ()
+) -> list[Manifest]:
+    """The volumes that `worker_container` mounts. `secrets` map Secrets to the keys of them that the task reads;
+    `task_annotations` are (annotation, file) pairs beside the task's own."""
     files = [(ANNOTATION_TASK, "task"), *task_annotations]
     sources: list[Manifest] = [
         {
@@ -140,16 +146,29 @@ def task_volumes(*, secrets: Sequence[str] = (), task_annotations: Sequence[tupl
             "secret": {
                 "name": secret,
                 "optional": True,
-                "items": [{"key": key, "path": f"secrets/{secret}/{key}"} for key in CREDENTIAL_KEYS],
+                "items": [{"key": key, "path": f"secrets/{secret}/{key}"} for key in keys],
             }
         }
-        for secret in sorted(set(secrets))
+        for secret, keys in sorted((secrets or {}).items())
     ]
     return [
         {"name": "tidemill", "projected": {"defaultMode": 0o440, "sources": sources}},
         {"name": "work", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
+
+
+def mount_claims(pod_spec: Manifest, claims: Iterable[str]) -> None:
+    """Mount PersistentVolumeClaims, each once, into the pod's task container, which may only read them.
+
+    The volume is read-only too, not just its mount: the kubelet then neither attaches it for writing nor changes its owner.
+    """
+    for number, claim in enumerate(sorted(set(claims))):
+        name = f"claim-{number}"  # a claim's own name may be longer than a volume's
+        source = {"claimName": claim, "readOnly": True}
+        pod_spec["volumes"].append({"name": name, "persistentVolumeClaim": source})
+        mount = {"name": name, "mountPath": f"{VOLUMES_DIR}/{claim}", "readOnly": True}
+        pod_spec["containers"][0]["volumeMounts"].append(mount)
 
 
 def place(pod_spec: Manifest, placement: NodePlacement) -> None:

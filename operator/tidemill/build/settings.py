@@ -13,8 +13,12 @@ class Images:
     worker: str
     trainer: str
     serving: str
+    language: str = ""
+    """The trainer's with the libraries of transformers, for text and language models."""
     triton: str = ""
     """NVIDIA's Triton image, for pools with runtime NVIDIA."""
+    ray: str = ""
+    """The worker with Ray, for Datasets with engine Ray."""
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
 

@@ -1,67 +1,98 @@
-"""The Job that trains: a built-in trainer in one container, or a user's image between fetching the data and publishing.
-
-For a container trainer the pod runs three containers one after the other: init container `fetch` (downloads the verified
-dataset), init container `trainer` (the user's image, with its accelerator and without any store credential), and `task`
-(evaluates `model.onnx` and stores it; without the two before it, it finds what it stored earlier). The user's image finds
-`$TIDEMILL_INPUT` and `$TIDEMILL_OUTPUT`; it may write to its own root file system as far as a user without privileges
-can. `/tmp` is the working directory of `task`, which has the store's credentials, so the user's image has a `/tmp` of its
-own.
-"""
+"""The Job that trains: a built-in trainer in one container, or a user's own code (see own_code.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tidemill.api.v1alpha1.common import Resources
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunSpec
+from tidemill.build.distribution import distribute
+from tidemill.build.indexed import index_job
 from tidemill.build.job import job_shape, task_job
-from tidemill.build.pod import WORK_DIR, container_security, resource_requirements, worker_container
+from tidemill.build.own_code import own_code_job, publishing
+from tidemill.build.search import begun_with, searching
 from tidemill.build.settings import BuildSettings
+from tidemill.contract.canonical import digest, short
+from tidemill.contract.checkpoint import Checkpoint
 from tidemill.contract.layout import model_root, run_root
 from tidemill.contract.names import GROUP, LABEL_MODEL
-from tidemill.contract.tasks import ArtifactRef, FetchDataset, ObjectRef, PublishModel, TrainModel
-from tidemill.contract.training import Checkpoint, ContainerTrainer, TabularTrainer
+from tidemill.contract.tasks import (
+    ArtifactRef,
+    BaseTask,
+    ModelRef,
+    ObjectRef,
+    PublishModel,
+    SearchModel,
+    TrainingTask,
+    TrainLanguageModel,
+    TrainModel,
+)
+from tidemill.contract.tracking import MLFLOW_KEYS, Tracking
 
 Manifest = dict[str, Any]
 
-ANNOTATION_FETCH = f"{GROUP}/fetch-task"
-"""On the pod of a container trainer: the task of its first init container, a file /etc/tidemill/fetch-task."""
 ANNOTATION_DATASET, ANNOTATION_DATASET_URI = f"{GROUP}/dataset-digest", f"{GROUP}/dataset-uri"
-"""On a run's Job: the dataset version that it trains on."""
-FETCH_CONTAINER, TRAINER_CONTAINER = "fetch", "trainer"
-USER_TMP = "trainer-tmp"
-INPUT_DIR, OUTPUT_DIR = f"{WORK_DIR}/input", f"{WORK_DIR}/output"
+"""On a run's Job: the dataset version that it trains on; on a batch's: the one that it scores."""
 TRAIN_REQUEST = "train"
 """A run asks for one thing only, once: its Job's name follows the run's UID alone."""
 
 
 def trainer_image(spec: TrainingRunSpec, settings: BuildSettings) -> str:
     """The image that trains, for the lineage."""
-    return spec.trainer.container.image if spec.trainer.container else settings.images.trainer
+    own = spec.trainer.own
+    return (own.image if own else None) or _image(spec, settings)
+
+
+def _image(spec: TrainingRunSpec, settings: BuildSettings) -> str:
+    """Of our own images the one that trains."""
+    return settings.images.language if spec.trainer.transforms else settings.images.trainer
+
+
+def training_task(spec: TrainingRunSpec) -> type[BaseTask]:
+    """What the run's Job does."""
+    if spec.trainer.own:
+        return PublishModel
+    if spec.trainer.language:
+        return TrainLanguageModel
+    return SearchModel if spec.search or spec.trainer.automatic else TrainModel
 
 
 def training_shape(spec: TrainingRunSpec, settings: BuildSettings) -> str:
     """What shapes a run's Job but not its result; a user's image is immutable and so no part of it."""
-    return job_shape(
-        image=settings.images.worker if spec.trainer.container else settings.images.trainer,
+    own = spec.trainer.own
+    image = _image(spec, settings) if own is None else settings.images.worker
+    shape = job_shape(
+        image=image if own is None or own.image else f"{image} {settings.images.trainer}",
         resources=spec.resources,
         options=spec.job,
         settings=settings,
         placement=spec.placement,
     )
+    return short(digest([shape, spec.distribution.model_dump(mode="json")])) if spec.distribution else shape
 
 
-def training_job(run: TrainingRun, dataset: ArtifactRef, settings: BuildSettings, *, stored: bool = False) -> Manifest:
-    """The Job of a run on a dataset version. `stored`: the model is in the store already and only its result is missing."""
+def training_job(
+    run: TrainingRun,
+    dataset: ArtifactRef,
+    settings: BuildSettings,
+    *,
+    production: ModelRef | None = None,
+    base: ModelRef | None = None,
+    stored: bool = False,
+) -> Manifest:
+    """The Job of a run on a dataset version. `production` is what the new model is judged beside, `base` whose weights it
+    begins with; `stored`: the model is in the store already and only its result is missing."""
     owner = run.ref.model_copy(update={"generation": 0})
-    if container := run.spec.trainer.container:
-        job = _container_job(run, owner, container, dataset, settings, stored=stored)
+    if own := run.spec.trainer.own:
+        roots = {"run_root": run_folder(run, settings), "model_root": model_folder(run, settings)}
+        publish = publishing(run, owner, own, dataset, production=production, **roots)
+        shape = training_shape(run.spec, settings)
+        job = own_code_job(run, publish, settings, request=TRAIN_REQUEST, shape=shape, stored=stored)
     else:
-        regression, classification = run.spec.trainer.tabular_regression, run.spec.trainer.tabular_classification
-        trainer = regression or classification
-        assert trainer is not None, "the schema asks for exactly one trainer"
-        job = _tabular_job(run, owner, trainer, dataset, settings)
+        task = _training(run, owner, dataset, settings, production=production, base=base)
+        job = _built_in_job(run, owner, task, settings)
+    if run.spec.distribution and not stored:
+        distribute(job, run.spec.distribution, settings)
     job["metadata"]["annotations"] |= {ANNOTATION_DATASET: dataset.digest, ANNOTATION_DATASET_URI: dataset.uri}
     return job
 
@@ -80,99 +111,84 @@ def model_folder(run: TrainingRun, settings: BuildSettings) -> str:
     return model_root(settings.store.bucket, meta.namespace, run.spec.model.name, meta.name, meta.uid)
 
 
-def _tabular_job(
-    run: TrainingRun, owner: ObjectRef, trainer: TabularTrainer, dataset: ArtifactRef, settings: BuildSettings
-) -> Manifest:
-    meta, spec = run.metadata, run.spec
-    task = TrainModel(
+def run_folder(run: TrainingRun, settings: BuildSettings) -> str:
+    """Where the run's metrics and checkpoints go in the store."""
+    meta = run.metadata
+    return run_root(settings.store.bucket, meta.namespace, meta.name, meta.uid)
+
+
+def _training(
+    run: TrainingRun,
+    owner: ObjectRef,
+    dataset: ArtifactRef,
+    settings: BuildSettings,
+    *,
+    production: ModelRef | None,
+    base: ModelRef | None,
+) -> TrainingTask:
+    """What a built-in trainer is asked for."""
+    spec, root = run.spec, run_folder(run, settings)
+    if spec.trainer.language:
+        name, language = spec.trainer.language
+        return TrainLanguageModel(
+            owner=owner,
+            dataset=dataset,
+            family=name,
+            trainer=language,
+            base=base,
+            checkpoint=spec.checkpoint or Checkpoint(),
+            gates=spec.gates,
+            tracking=spec.tracking,
+            run_root=root,
+            model_root=model_folder(run, settings),
+        )
+    auto, task = spec.trainer.automatic, spec.trainer.task
+    built_in = begun_with(auto) if auto else spec.trainer.built_in
+    assert built_in is not None, "the schema asks for exactly one trainer"
+    assert task is not None, "only language models predict no column"
+    family, trainer = built_in
+    return TrainModel(
         owner=owner,
-        task="Regression" if spec.trainer.tabular_regression else "Classification",
+        task=task,
         dataset=dataset,
+        family=family,
         trainer=trainer,
         checkpoint=spec.checkpoint or Checkpoint(),
         gates=spec.gates,
-        run_root=run_root(settings.store.bucket, meta.namespace, meta.name, meta.uid),
+        evaluation=spec.evaluation,
+        production=production,
+        base=base,
+        tracking=spec.tracking,
+        run_root=root,
         model_root=model_folder(run, settings),
     )
-    return task_job(
+
+
+def _built_in_job(run: TrainingRun, owner: ObjectRef, task: TrainingTask, settings: BuildSettings) -> Manifest:
+    spec = run.spec
+    whole, pods = searching(spec, task)
+    job = task_job(
         owner=owner,
         what="train",
-        task=task,
-        image=settings.images.trainer,
+        task=whole,
+        image=_image(spec, settings),
         resources=spec.resources,
         options=spec.job,
         settings=settings,
         placement=spec.placement,
         labels={LABEL_MODEL: spec.model.name},
+        secrets=tracking_secrets(spec.tracking),
         suspend=spec.suspend,
         queue_name=spec.queue_name,
         request=TRAIN_REQUEST,
         shape=training_shape(spec, settings),
     )
-
-
-def _container_job(
-    run: TrainingRun,
-    owner: ObjectRef,
-    container: ContainerTrainer,
-    dataset: ArtifactRef,
-    settings: BuildSettings,
-    *,
-    stored: bool,
-) -> Manifest:
-    spec = run.spec
-    without_gpu = spec.resources.model_copy(update={"gpu": None})
-    task = PublishModel(
-        owner=owner, dataset=dataset, trainer=container, gates=spec.gates, model_root=model_folder(run, settings)
-    )
-    fetch = worker_container(
-        name=FETCH_CONTAINER,
-        image=settings.images.worker,
-        resources=without_gpu,
-        settings=settings,
-        namespace=owner.namespace,
-        task_file=ANNOTATION_FETCH.rpartition("/")[2],
-        port=False,
-    )
-    job = task_job(
-        owner=owner,
-        what="train",
-        task=task,
-        image=settings.images.worker,
-        resources=without_gpu,
-        options=spec.job,
-        settings=settings,
-        placement=spec.placement,
-        labels={LABEL_MODEL: spec.model.name},
-        suspend=spec.suspend,
-        queue_name=spec.queue_name,
-        init_containers=() if stored else (fetch, user_container(container, spec.resources, settings)),
-        annotations={ANNOTATION_FETCH: FetchDataset(owner=owner, dataset=dataset).to_json()},
-        request=TRAIN_REQUEST,
-        shape=training_shape(spec, settings),
-    )
-    job["spec"]["template"]["spec"]["volumes"].append({"name": USER_TMP, "emptyDir": {}})
+    if pods > 1:
+        index_job(job, pods=pods)
     return job
 
 
-def user_container(trainer: ContainerTrainer, resources: Resources, settings: BuildSettings) -> Manifest:
-    """The user's own container."""
-    fixed = {"TIDEMILL_INPUT": INPUT_DIR, "TIDEMILL_OUTPUT": OUTPUT_DIR}
-    env = {"HOME": "/tmp", **{e.name: e.value for e in trainer.env}, **fixed}
-    container: Manifest = {
-        "name": TRAINER_CONTAINER,
-        "image": trainer.image,
-        "imagePullPolicy": settings.images.pull_policy,
-        "env": [{"name": name, "value": value} for name, value in env.items()],
-        "resources": resource_requirements(resources),
-        "securityContext": container_security(read_only=False),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "work", "mountPath": WORK_DIR}, {"name": USER_TMP, "mountPath": "/tmp"}],
-    }
-    if trainer.command is not None:
-        container["command"] = list(trainer.command)
-    if trainer.args is not None:
-        container["args"] = list(trainer.args)
-    if trainer.env_from_secret:
-        container["envFrom"] = [{"secretRef": {"name": trainer.env_from_secret}}]
-    return container
+def tracking_secrets(tracking: Tracking | None) -> dict[str, tuple[str, ...]]:
+    """The keys that a tracker reads, by the Secret that the spec names."""
+    name = tracking.mlflow.secret_name if tracking is not None else None
+    return {} if name is None else {name: MLFLOW_KEYS}

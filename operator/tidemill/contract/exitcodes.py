@@ -24,5 +24,7 @@ class ExitCode(IntEnum):
     """A user's own container did not write what the contract asks for."""
 
 
+SIGTERM_CODE = 143
+"""The task was told to end and did, as a shell writes it: 128 and the signal's number."""
 FIRST_USER_CODE, LAST_USER_CODE = 64, 78
 USER_CODES = tuple(range(FIRST_USER_CODE, LAST_USER_CODE + 1))

@@ -18,6 +18,12 @@ def dataset_root(bucket: str, namespace: str, name: str) -> str:
     return f"{namespace_root(bucket, namespace)}/datasets/{name}"
 
 
+def dataset_of(uri: str) -> str | None:
+    """The name of the Dataset whose version lies there, None when it is no Dataset's folder."""
+    parts = uri.rstrip("/").split("/")
+    return parts[-2] if len(parts) > 3 and parts[-3] == "datasets" else None
+
+
 def run_root(bucket: str, namespace: str, name: str, uid: str) -> str:
     """Checkpoints, metrics and logs of one TrainingRun."""
     return f"{namespace_root(bucket, namespace)}/runs/{name}/{uid}"
@@ -41,6 +47,11 @@ def inference_log_root(bucket: str, namespace: str, deployment: str) -> str:
 def drift_root(bucket: str, namespace: str, policy: str) -> str:
     """Reports and champion / challenger comparisons of a DriftPolicy."""
     return f"{namespace_root(bucket, namespace)}/drift/{policy}"
+
+
+def evaluation_root(bucket: str, namespace: str, deployment: str) -> str:
+    """Reports on what a Deployment uses, by versions of a Dataset."""
+    return f"{namespace_root(bucket, namespace)}/evaluations/{deployment}"
 
 
 def batch_root(bucket: str, namespace: str, deployment: str) -> str:

@@ -19,6 +19,15 @@ DROPPED_SAMPLES_TOTAL = "tidemill_dropped_samples_total"
 DRIFT_SCORE = "tidemill_drift_score"
 """Gauge of the operator {namespace, policy, deployment, feature, metric}."""
 
+EVALUATION_METRIC = "tidemill_evaluation_metric"
+"""Gauge of the operator {namespace, deployment, model, version, dataset, metric}: of the newest evaluation of what a Deployment
+uses, on the test split."""
+EVALUATION_OUTCOME = "tidemill_evaluation_outcome"
+"""Gauge of the operator {namespace, deployment, model, version, dataset, outcome}: 1 for how the newest evaluation ended. It is
+Passed, GateNotPassed or Failed."""
+EVALUATION_TIME = "tidemill_evaluation_timestamp_seconds"
+"""Gauge of the operator {namespace, deployment, model, version, dataset}: when it ended."""
+
 LABEL_NAMESPACE, LABEL_DEPLOYMENT, LABEL_VERSION = "namespace", "deployment", "version"
 LABEL_DIGEST = "digest"
 """The loaded artifact's, short: a version's number may come back with another model's bins, and must not meet its counts."""

@@ -25,6 +25,10 @@ LABEL_POD = f"{GROUP}/pod"
 LABEL_TRACK = f"{GROUP}/track"
 LABEL_TASK = f"{GROUP}/task"
 LABEL_JOB = "batch.kubernetes.io/job-name"
+LABEL_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+"""On the pods of an Indexed Job: which of them it is. Pod 0 speaks for all."""
+LABEL_PEERS = f"{GROUP}/peers"
+"""On the pods of a distributed training: the Service that gives them names; they may speak to each other."""
 LABEL_POD_INDEX = "apps.kubernetes.io/pod-index"
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 LABEL_SERVICE = "kubernetes.io/service-name"
@@ -47,6 +51,25 @@ ENV_POOL = "TIDEMILL_POOL"
 ENV_WORK_DIR = "TIDEMILL_WORK_DIR"
 ENV_GPU = "TIDEMILL_GPU"
 """The accelerator resource of a task's container, when it asks for one."""
+ENV_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
+"""Set by Kubernetes in the pods of an Indexed Job: which of them it is."""
+ENV_NODES = "TIDEMILL_NODES"
+"""Pods of a distributed training, as torchrun's --nnodes: `4`, or `2:4` when it goes on with two."""
+ENV_PROCESSES = "TIDEMILL_PROCESSES_PER_NODE"
+ENV_STRATEGY = "TIDEMILL_STRATEGY"
+ENV_MAX_RESTARTS = "TIDEMILL_MAX_RESTARTS"
+ENV_JOIN_TIMEOUT = "TIDEMILL_JOIN_TIMEOUT"
+"""Seconds that the pods of a distributed training wait for each other."""
+ENV_RENDEZVOUS = "TIDEMILL_RENDEZVOUS"
+"""Host and port at which the pods of a distributed training meet: those of its pod 0."""
+ENV_PROGRESS_PORT = "TIDEMILL_PROGRESS_PORT"
+ENV_INPUT, ENV_OUTPUT, ENV_CHECKPOINT = "TIDEMILL_INPUT", "TIDEMILL_OUTPUT", "TIDEMILL_CHECKPOINT"
+"""Folders of a user's own code."""
+ENV_TARGET = "TIDEMILL_TARGET"
+"""The column that a user's own code learns to predict."""
+ENV_PARAMETERS = "TIDEMILL_PARAMETERS"
+"""A script's parameters, as JSON."""
+CODE_FOLDER = "code"
 ENV_TAP_DIR = "TIDEMILL_TAP_DIR"
 ENV_TAP_MAX_BYTES = "TIDEMILL_TAP_MAX_BYTES"
 TRACE_FILE = "trace/trace"
@@ -55,9 +78,16 @@ ENV_IMAGE = "TIDEMILL_IMAGE"
 
 TASK_CONTAINER = "task"
 """The container whose termination message is the task's result."""
+FETCH_CONTAINER, WATCH_CONTAINER = "fetch", "watch"
+"""Before and beside a user's own code."""
+TRAINER_CONTAINER, SCRIPT_CONTAINER = "trainer", "script"
+"""A user's own code: of `spec.trainer.container`, or of `spec.trainer.script`."""
 TERMINATION_MESSAGE_LIMIT = 4096
 PROGRESS_PORT = 8080
 """A running task serves /metrics and /progress here."""
+TASK_PROGRESS_PORT = 8081
+"""Where a task serves them beside `watch`, which passes its words on."""
+RENDEZVOUS_PORT = 29500
 AGENT_PORT = 8090
 TRITON_HTTP_PORT = 8000
 TRITON_GRPC_PORT = 8001
@@ -70,19 +100,27 @@ COLUMN_TIME = "_tidemill_time"
 COLUMN_REQUEST_ID = "_tidemill_request_id"
 COLUMN_VERSION = "_tidemill_version"
 """Number of the model version that answered a logged request."""
+EXPECTATIONS_FILE = "expectations.json"
+"""Of a dataset's version: how every expectation came out."""
+QUARANTINE_FILE = "quarantine.parquet"
+"""Of a dataset's version: the rows that expectations of severity Quarantine took out."""
+QUARANTINE_EXPECTATION = "_tidemill_expectation"
+"""In quarantine.parquet: the names of all expectations that the row breaks."""
+QUARANTINE_REASON = "_tidemill_reason"
+"""In quarantine.parquet: what is wrong with the row, in words and with its values."""
 PREDICTION_PREFIX = "prediction."
 """In the inference log, outputs stand beside the inputs under this prefix: prediction.<output name>."""
 
 NAME_LIMIT = 63
 
 
-def child_name(*parts: str) -> str:
-    """A deterministic DNS label of at most 63 characters: the parts joined by '-', shortened by a hash when too long."""
+def child_name(*parts: str, limit: int = NAME_LIMIT) -> str:
+    """A deterministic DNS label of at most `limit` characters: the parts joined by '-', shortened by a hash when too long."""
     name = re.sub(r"[^a-z0-9-]+", "-", "-".join(parts).lower()).strip("-")
-    if len(name) <= NAME_LIMIT:
+    if len(name) <= limit:
         return name
     digest = hashlib.sha256("/".join(parts).encode()).hexdigest()[:10]
-    return f"{name[: NAME_LIMIT - 11].rstrip('-')}-{digest}"
+    return f"{name[: limit - 11].rstrip('-')}-{digest}"
 
 
 def label_value(text: str) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from tidemill.contract.base import Document
+from tidemill.contract.expectations import Severity
+from tidemill.contract.markers import list_atomic
 from tidemill.contract.model import ExportReport, VariantReport
 from tidemill.contract.tasks import ArtifactRef
 
@@ -31,10 +33,33 @@ class ExpectationResult(Document):
     """Name of the expectation."""
     passed: bool
     """Whether it holds."""
-    severity: Literal["Fail", "Warn"]
-    """Fail stops the Dataset; Warn is reported in a condition."""
+    severity: Severity
+    """Fail stops the Dataset; Quarantine takes rows out; Warn is reported in a condition."""
+    violations: int | None = None
+    """Rows that break it, when it tells of single rows."""
+    rows: int | None = None
+    """Of so many rows."""
     message: str = ""
-    """How many rows break it, with an example."""
+    """What is wrong, with an example; or what was measured."""
+
+
+class VersionChanges(Document):
+    """What is different from the version before."""
+
+    against: str = Field(max_length=71)
+    """Digest of the version before."""
+    rows_added: int | None = None
+    """Rows that it did not have; a row whose value changed counts as one removed and one added."""
+    rows_removed: int | None = None
+    """Rows that only it had."""
+    columns_added: tuple[str, ...] = Field(default=(), max_length=9, json_schema_extra=list_atomic())
+    """Columns that it did not have; the first eight."""
+    columns_removed: tuple[str, ...] = Field(default=(), max_length=9, json_schema_extra=list_atomic())
+    """Columns that only it had."""
+    columns_retyped: tuple[str, ...] = Field(default=(), max_length=9, json_schema_extra=list_atomic())
+    """Columns of another type than before: `delay: bigint → double`."""
+    note: str | None = Field(default=None, max_length=256)
+    """Why rows were not compared, or by which columns alone."""
 
 
 class DatasetResult(Document):
@@ -48,7 +73,61 @@ class DatasetResult(Document):
     """The first 20; the rest stands in the profile."""
     column_count: int
     profile_uri: str | None = None
+    source_digest: str | None = None
+    """Of the sources as they were listed: addresses, ETags and sizes of objects, digests of Dataset versions."""
+    changes: VersionChanges | None = None
+    quarantined: int | None = None
+    """Rows in quarantine.parquet; absent when no expectation has severity Quarantine."""
     expectations: tuple[ExpectationResult, ...] = ()
+    note: str | None = None
+    """What had to be left out for want of room, and where it stands."""
+
+
+class Trial(Document):
+    """One trial of a search that came to its end."""
+
+    number: int
+    """Trials count from 0, in the order in which they began."""
+    value: float
+    """The metric that the search is for, of the validation split."""
+    parameters: dict[str, str] = {}
+    """What was tried, as text."""
+
+
+class SearchSummary(Document):
+    """How a search stands, or how it ended."""
+
+    metric: str
+    """The metric that decides, of the validation split."""
+    trials: int = 0
+    """Trials that have ended, one way or the other."""
+    complete: int = 0
+    """Trials that trained to their end."""
+    pruned: int = 0
+    """Trials that were ended early, as hopeless."""
+    failed: int = 0
+    """Trials that diverged."""
+    best: tuple[Trial, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
+    """The best ten, best first. All of them are in `trials.json` beside the model."""
+
+
+class UnchangedResult(Document):
+    """The sources are what they were when they were looked at last: no version was made."""
+
+    type: Literal["Unchanged"] = "Unchanged"
+    source_digest: str
+    expectations: tuple[ExpectationResult, ...] = ()
+    """Those whose outcome depends on the clock, at this moment."""
+
+
+class PruneResult(Document):
+    """Versions were removed."""
+
+    type: Literal["Prune"] = "Prune"
+    removed: int
+    """Number of versions."""
+    gone: tuple[str, ...] = ()
+    """Which of the task's versions are not in the store any more."""
 
 
 class TrainResult(Document):
@@ -58,12 +137,22 @@ class TrainResult(Document):
     artifact: ArtifactRef
     metrics: dict[str, dict[str, float]]
     """By split and metric."""
+    comparison: str = ""
+    """How it does beside the version in Production, in words; empty when that was not asked for."""
     epochs: int = 0
     size_bytes: int = 0
     device: str = ""
     """What trained: cpu or cuda; empty when it is not known."""
     warnings: tuple[str, ...] = ()
     """What the user should know although the training went well."""
+    search: SearchSummary | None = None
+    """Of a run that searched."""
+
+
+class PartResult(Document):
+    """A pod of an Indexed Job has done its part; the result is pod 0's."""
+
+    type: Literal["Part"] = "Part"
 
 
 class VerifyResult(Document):
@@ -118,7 +207,24 @@ class CompareResult(Document):
     champion: float
     challenger: float
     improvement: float
+    interval: tuple[float, float] | None = None
+    """Of the improvement: 95 %, by the paired bootstrap over the rows."""
+    confidence: float | None = None
+    """Share of the resamples in which the challenger is better."""
     rows: int
+
+
+class EvaluateResult(Document):
+    """The report on a model in use."""
+
+    type: Literal["Evaluate"] = "Evaluate"
+    artifact: ArtifactRef
+    metrics: dict[str, float]
+    """Of the test split."""
+    rows: int
+    """Labelled rows of the test split."""
+    missed: str = ""
+    """The gates that are not passed, in words; empty when all are."""
 
 
 class FetchResult(Document):
@@ -126,6 +232,8 @@ class FetchResult(Document):
 
     type: Literal["Fetch"] = "Fetch"
     files: int
+    code: str | None = Field(default=None, max_length=71)
+    """Of a script: the digest of the ConfigMap's file, or the commit of the repository."""
 
 
 class TaskFailure(Document):
@@ -137,10 +245,14 @@ class TaskFailure(Document):
     message: str
     """One sentence that names the object, the field or column or file and line, and the way out."""
     field: str | None = None
+    source_digest: str | None = None
+    """Of the sources that could not be made into a dataset: they are not tried again before they change."""
 
 
 Result = Annotated[
     DatasetResult
+    | UnchangedResult
+    | PruneResult
     | TrainResult
     | VerifyResult
     | VariantResult
@@ -148,7 +260,9 @@ Result = Annotated[
     | BatchResult
     | EdgeResult
     | CompareResult
+    | EvaluateResult
     | FetchResult
+    | PartResult
     | TaskFailure,
     Field(discriminator="type"),
 ]
@@ -171,6 +285,8 @@ class Progress(Document):
     """Loss on the training split in the last epoch."""
     validation_loss: float | None = None
     """Loss on the validation split after the last epoch."""
+    search: SearchSummary | None = None
+    """How the search stands, when the task is one."""
     message: str = ""
     """A few words of what is being done, or a warning."""
     updated_at: str

@@ -2,108 +2,174 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
 
 from tidemill.contract.base import Document
-from tidemill.contract.canonical import digest, short
-from tidemill.contract.expectations import Expectation
+from tidemill.contract.basetask import BaseTask as BaseTask
+from tidemill.contract.checkpoint import Checkpoint
+from tidemill.contract.datasettasks import PrepareDataset as PrepareDataset
+from tidemill.contract.datasettasks import PruneDataset as PruneDataset
+from tidemill.contract.datasettasks import ResolvedInferenceLog as ResolvedInferenceLog
+from tidemill.contract.datasettasks import ResolvedInput as ResolvedInput
+from tidemill.contract.evaluating import EvaluationOptions, ReportOptions
+from tidemill.contract.gates import Gate
 from tidemill.contract.optimisation import Export, Optimisation
-from tidemill.contract.profiling import ProfileOptions
-from tidemill.contract.sources import InferenceLogSource, S3Source
-from tidemill.contract.split import Split
-from tidemill.contract.steps import Transform
-from tidemill.contract.training import Checkpoint, ContainerTrainer, Gate, TabularTrainer
-
-
-class ArtifactRef(Document):
-    """An immutable artifact: its folder and the digest of its manifest."""
-
-    uri: str = Field(pattern=r"^s3://.+$", max_length=1024)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-
-
-class ObjectRef(Document):
-    """The resource on whose behalf a task runs, as it appears in messages."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str = ""
-    generation: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
-
-
-class ResolvedInferenceLog(Document):
-    """An inference log with the folder it lies in."""
-
-    root: str
-    source: InferenceLogSource
-
-
-class ResolvedInput(Document):
-    """A named input whose place is known: exactly one of s3, dataset, inferenceLog."""
-
-    name: str
-    s3: S3Source | None = None
-    dataset: ArtifactRef | None = None
-    inference_log: ResolvedInferenceLog | None = None
-
-
-class BaseTask(Document):
-    """What every task has."""
-
-    owner: ObjectRef
-
-    @property
-    def task_id(self) -> str:
-        """Twelve hexadecimal digits that name this very task: same document, same id."""
-        return short(digest(self.model_dump(mode="json", by_alias=True, exclude_none=True)))
-
-
-class PrepareDataset(BaseTask):
-    """Read the inputs, transform, check, split, profile, and store an immutable version under `<root>/<digest hex>/`."""
-
-    type: Literal["PrepareDataset"] = "PrepareDataset"
-    root: str
-    inputs: tuple[ResolvedInput, ...]
-    transform: Transform | None = None
-    expectations: tuple[Expectation, ...] = ()
-    split: Split
-    profile: ProfileOptions = ProfileOptions()
+from tidemill.contract.references import ArtifactRef as ArtifactRef
+from tidemill.contract.references import ModelRef as ModelRef
+from tidemill.contract.references import ObjectRef as ObjectRef
+from tidemill.contract.searching import Search
+from tidemill.contract.tracking import Tracking
+from tidemill.contract.trainers import (
+    BUILT_IN,
+    LANGUAGE,
+    OWN,
+    BuiltInTrainer,
+    ContainerTrainer,
+    Family,
+    LanguageFamily,
+    LanguageTrainer,
+    ModelTask,
+    OwnCode,
+    ScriptTrainer,
+)
+from tidemill.contract.trainers.auto import AutoTrainer
 
 
 class TrainModel(BaseTask):
     """Train a built-in trainer and store the model artifact at `model_root`; checkpoints and metrics under `run_root`."""
 
     type: Literal["TrainModel"] = "TrainModel"
-    task: Literal["Regression", "Classification"]
+    task: ModelTask
     dataset: ArtifactRef
-    trainer: TabularTrainer
+    family: Family = "tabular"
+    trainer: BuiltInTrainer
     checkpoint: Checkpoint = Checkpoint()
     gates: tuple[Gate, ...] = ()
+    evaluation: EvaluationOptions = EvaluationOptions()
+    production: ModelRef | None = None
+    """What was in Production when the Job was made, for `evaluation.compareWith`."""
+    tracking: Tracking | None = None
+    run_root: str
+    model_root: str
+    stands_at: str | None = None
+    """The trainer's path in the spec, where it is not that of its family."""
+    base: ModelRef | None = None
+    """The model whose weights a fine-tuning begins with, when the spec names a ModelVersion."""
+
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _of_its_family(cls, value: Any, info: ValidationInfo) -> Any:
+        """Trainers share most of their fields: the family says which one it is."""
+        family = BUILT_IN.get(info.data.get("family", ""))
+        return value if family is None or isinstance(value, Document) else family.model_validate(value)
+
+    @property
+    def trainer_name(self) -> str:
+        """Of the family's trainer for this task, as in the spec."""
+        return f"{self.family}{'' if self.task == 'Forecasting' else self.task}"
+
+    @property
+    def field(self) -> str:
+        """The trainer's path in the spec."""
+        return self.stands_at or f"spec.trainer.{self.trainer_name}"
+
+
+class TrainLanguageModel(BaseTask):
+    """Train a causal language model and store it at `model_root`; checkpoints and metrics under `run_root`."""
+
+    type: Literal["TrainLanguageModel"] = "TrainLanguageModel"
+    dataset: ArtifactRef
+    family: LanguageFamily
+    trainer: LanguageTrainer
+    base: ModelRef | None = None
+    """As for TrainModel."""
+    checkpoint: Checkpoint = Checkpoint()
+    gates: tuple[Gate, ...] = ()
+    tracking: Tracking | None = None
     run_root: str
     model_root: str
 
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _of_its_family(cls, value: Any, info: ValidationInfo) -> Any:
+        family = LANGUAGE.get(info.data.get("family", ""))
+        return value if family is None or isinstance(value, Document) else family.model_validate(value)
+
+    @property
+    def trainer_name(self) -> str:
+        """As in the spec."""
+        return self.family
+
+    @property
+    def field(self) -> str:
+        """The trainer's path in the spec."""
+        return f"spec.trainer.{self.trainer_name}"
+
+
+TrainingTask = TrainModel | TrainLanguageModel
+"""Tasks that train: they resume from the same checkpoints and are tracked alike."""
+
+
+class SearchModel(BaseTask):
+    """Train with many parameters, and store the best model as `training` says. Exactly one of search and auto is set."""
+
+    type: Literal["SearchModel"] = "SearchModel"
+    training: TrainModel
+    """What every trial does, with other parameters; of an automatic search the trainer is chosen, too."""
+    search: Search | None = None
+    auto: AutoTrainer | None = None
+
+    @property
+    def field(self) -> str:
+        """Where the search stands in the spec."""
+        return "spec.search" if self.search else f"spec.trainer.auto{self.training.task}"
+
 
 class FetchDataset(BaseTask):
-    """Download a dataset's verified files into `<work dir>/input` for a user's own container."""
+    """Lay out what a user's own code needs: `<work dir>/input` with a dataset's verified files, `output`, `checkpoint` with
+    what an earlier pod of the run left, and `code` with the file of a script trainer."""
 
     type: Literal["FetchDataset"] = "FetchDataset"
     dataset: ArtifactRef
+    script: ScriptTrainer | None = None
+    run_root: str
 
 
 class PublishModel(BaseTask):
-    """Take `<work dir>/output/model.onnx` of a user's own container, evaluate it, and store it as a model artifact."""
+    """Take `<work dir>/output/model.onnx` of a user's own code, evaluate it, and store it as a model artifact."""
 
     type: Literal["PublishModel"] = "PublishModel"
     dataset: ArtifactRef
-    trainer: ContainerTrainer
+    kind: OwnCode = "container"
+    trainer: ContainerTrainer | ScriptTrainer
     gates: tuple[Gate, ...] = ()
+    evaluation: EvaluationOptions = EvaluationOptions()
+    production: ModelRef | None = None
+    """As for TrainModel."""
+    run_root: str
     model_root: str
+
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """A script may name an image, too: the kind says which of the two it is."""
+        kind = OWN.get(info.data.get("kind", ""))
+        return value if kind is None or isinstance(value, Document) else kind.model_validate(value)
+
+    @property
+    def field(self) -> str:
+        """The trainer's path in the spec."""
+        return f"spec.trainer.{self.kind}"
+
+
+class WatchTraining(BaseTask):
+    """While a user's own code trains: tell how far it is, and keep its metrics and checkpoints under the run's folder."""
+
+    type: Literal["WatchTraining"] = "WatchTraining"
+    training: PublishModel
+    """What follows it in the pod."""
 
 
 class VerifyModel(BaseTask):
@@ -166,17 +232,39 @@ class CompareModels(BaseTask):
     root: str
 
 
+class EvaluateModel(BaseTask):
+    """Judge the model in use on a version of a dataset, and store the report that a training writes under
+    `<root>/<digest hex>/`."""
+
+    type: Literal["EvaluateModel"] = "EvaluateModel"
+    model: ModelRef
+    dataset: ArtifactRef
+    dataset_name: str
+    """As it appears in messages."""
+    trained_on: ArtifactRef | None = None
+    """What the model was trained on, where that is known: its training split says how columns are cut into slices, so that
+    `Q1` is the same range on every version."""
+    evaluation: ReportOptions = ReportOptions()
+    gates: tuple[Gate, ...] = ()
+    root: str
+
+
 Task = Annotated[
     PrepareDataset
+    | PruneDataset
     | TrainModel
+    | TrainLanguageModel
+    | SearchModel
     | FetchDataset
     | PublishModel
+    | WatchTraining
     | VerifyModel
     | OptimiseModel
     | ExportModel
     | ScoreBatch
     | PublishEdge
-    | CompareModels,
+    | CompareModels
+    | EvaluateModel,
     Field(discriminator="type"),
 ]
 TASK: TypeAdapter[Task] = TypeAdapter(Task)

@@ -1,14 +1,16 @@
-"""Finding a Dataset's version for those who read it, or saying what is waited for."""
+"""Finding a Dataset's version or a base model for those who read it, or saying what is waited for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.dataset import DatasetStatus
+from tidemill.api.v1alpha1.modelversion import ModelVersion
 from tidemill.contract.reasons import Reason
-from tidemill.contract.tasks import ArtifactRef
-from tidemill.reconcile.conditions import READY, is_current
+from tidemill.contract.tasks import ArtifactRef, ModelRef
+from tidemill.reconcile.conditions import READY, is_current, is_true
 from tidemill.reconcile.observed import Observed
+from tidemill.reconcile.typed import typed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +56,19 @@ def dataset_artifact(
         else "its present spec is not prepared yet"
     )
     return Waiting(reason=reason, message=f"{field}: Dataset {name} is not ready ({why})")
+
+
+def base_artifact(wanted: tuple[str, str] | None, namespace: str, observed: Observed) -> ModelRef | Waiting | None:
+    """The verified ModelVersion whose weights a run begins with: `wanted` is the field that names it, and the name."""
+    if wanted is None:
+        return None
+    field, name = wanted
+    found = observed.get("ModelVersion", namespace, name)
+    if found is None:
+        text = f"{field}: there is no ModelVersion {name} in namespace {namespace}: train it, or name another one"
+        return Waiting(reason=Reason.WAITING_FOR_MODEL, message=text)
+    version = typed(ModelVersion, found)
+    if not is_true(version.status, "Verified"):
+        return Waiting(reason=Reason.WAITING_FOR_MODEL, message=f"{field}: ModelVersion {name} is not verified")
+    artifact = version.spec.artifact
+    return ModelRef(name=name, uri=artifact.uri, digest=artifact.digest)

@@ -160,6 +160,7 @@ def _gate(scene: Scene, result: CompareResult, champion: ModelVersion, challenge
     verdict = judge_challenger(
         result,
         min_improvement=-math.inf if promoted else scene.retrain.gate.min_improvement,
+        min_confidence=None if promoted else scene.retrain.gate.min_confidence,
         challenger=_title(scene, challenger),
         champion=_title(scene, champion),
     )

@@ -88,6 +88,12 @@ def is_true(status: Status, type_: str) -> bool:
     return condition is not None and condition.status == "True"
 
 
+def is_false(status: Status, type_: str) -> bool:
+    """Whether a condition is there and false."""
+    condition = status.condition(type_)
+    return condition is not None and condition.status == "False"
+
+
 def is_current(status: Status, generation: int) -> bool:
     """Whether the status speaks of this very generation of the spec and says Ready."""
     return status.observed_generation == generation and is_true(status, READY)

@@ -3,155 +3,161 @@
 A version is made when there is none yet of what the spec says (inputs, transform, expectations, split, profile: their
 digest stands in status.specDigest), and for a new value of the retry annotation. A change of anything else (suspend,
 resources, job, placement) makes none. Nor does a newer version of a Dataset among the inputs, or a newer file behind a
-glob: what a Dataset holds never changes by itself. While a new version is made, status keeps the old one.
+glob, unless `refresh` asks for it: then the sources are looked at again when that is due, by a Job that ends at once when
+they have not changed. While a new version is made, status keeps the old one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
 
 from tidemill.api.durations import format_time
-from tidemill.api.v1alpha1.dataset import Dataset, DatasetSpec, DatasetStatus, DatasetVersion
-from tidemill.build.job import job_shape, task_job
-from tidemill.contract.canonical import digest, short
-from tidemill.contract.layout import dataset_root, inference_log_root
-from tidemill.contract.reasons import FailureReason, Reason
-from tidemill.contract.results import DatasetResult
-from tidemill.contract.sources import Input
-from tidemill.contract.tasks import PrepareDataset, ResolvedInferenceLog, ResolvedInput
-from tidemill.reconcile.artifacts import Waiting, dataset_artifact
-from tidemill.reconcile.conditions import STALLED, ConditionSet, finish, shorten
-from tidemill.reconcile.jobs import Outcome, expect, find_request, key_of, live, read_job
+from tidemill.api.v1alpha1.dataset import Dataset
+from tidemill.contract.canonical import digest
+from tidemill.contract.names import LABEL_TASK
+from tidemill.contract.reasons import Reason
+from tidemill.contract.results import DatasetResult, UnchangedResult
+from tidemill.contract.tasks import PrepareDataset, PruneDataset
+from tidemill.reconcile.artifacts import Waiting
+from tidemill.reconcile.conditions import RECONCILING
+from tidemill.reconcile.dataset_outcome import (
+    REFRESHED,
+    conditions_of,
+    describe_newest,
+    failed,
+    gave_up,
+    status_of,
+    succeeded,
+    unchanged,
+)
+from tidemill.reconcile.dataset_task import (
+    ANNOTATION_UPSTREAM,
+    Attempt,
+    prepare_job,
+    resolve_inputs,
+    shape,
+    spec_digest,
+    upstream_of,
+)
+from tidemill.reconcile.jobs import Lookup, Outcome, expect, find_request, key_of, live, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
-from tidemill.reconcile.plan import Child, Event, Plan
-from tidemill.reconcile.retry import retriable, retry_of
+from tidemill.reconcile.plan import Child, Key, Plan
+from tidemill.reconcile.policies.refresh import due_at, looked_at, request_after, schedule_problem
+from tidemill.reconcile.pruning import prune
+from tidemill.reconcile.retry import retry_of
 from tidemill.reconcile.suspension import suspend_patch
 
-EXPECTATIONS_MET = "ExpectationsMet"
-VERSIONS_KEPT = 10
 PROGRESS_INTERVAL = 15.0
 
 
 def reconcile_dataset(dataset: Dataset, observed: Observed, context: Context) -> Plan:
     """One pass over a Dataset."""
     jobs = observed.owned(dataset.metadata.uid, "Job")
-    wanted = spec_digest(dataset.spec)
     if (asked := retry_of(dataset)) not in (None, dataset.status.retried):
         anew = {"retried": asked, "spec_digest": None, "finished_at": None}
         dataset = dataset.model_copy(update={"status": dataset.status.model_copy(update=anew)})
-    if dataset.status.digest and dataset.status.spec_digest == wanted:
-        return _prepared(dataset, jobs, context)
-    if _gave_up(dataset):
-        return Plan(deletes=live(jobs))
-    found = find_request(
-        jobs,
-        task_type=PrepareDataset,
-        request=short(wanted),
-        generation=dataset.metadata.generation,
-        retry=dataset.status.retried,
-        followed=dataset.status.job_name or "",
-    )
+    if problem := schedule_problem(dataset.spec):
+        conditions = conditions_of(dataset, context)
+        conditions.stalled(Reason.INVALID_SPEC, problem)
+        return Plan(deletes=live(jobs), status=status_of(dataset, conditions, progress=None))
+    wanted = spec_digest(dataset.spec)
+    prepared = dataset.status.digest is not None and dataset.status.spec_digest == wanted
+    due = _due(dataset, observed, context)
+    attempt = _attempt(dataset, wanted, prepared, jobs, due, context)
+    if attempt is None:
+        return _settled(dataset, prepared, jobs, due, observed, context)
+    found = _lookup(dataset, attempt, jobs)
     extras = live(found.others)
     if found.job is None:
-        return _start(dataset, observed, context, request=short(wanted), deletes=extras)
-    shape = _shape(dataset, context)
-    outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), DatasetResult)
+        return _start(dataset, attempt, jobs, observed, context, deletes=extras)
+    results = (DatasetResult, UnchangedResult) if attempt.refresh else (DatasetResult,)
+    outcome = expect(read_job(found.job, observed, now=context.now, shape=shape(dataset, context)), *results)
     if outcome.phase == "Lost":
         extras = (*extras, key_of(found.job))
+    upstream = (found.job["metadata"].get("annotations") or {}).get(ANNOTATION_UPSTREAM, "")
     if isinstance(outcome.result, DatasetResult):
-        return _succeeded(dataset, outcome.result, context, wanted=wanted, deletes=extras)
+        return succeeded(dataset, attempt, outcome.result, upstream, observed, context, deletes=extras)
+    if isinstance(outcome.result, UnchangedResult):
+        return unchanged(dataset, outcome.result, upstream, context, deletes=extras)
     if outcome.phase == "Failed":
-        return _failed(dataset, outcome, context, deletes=extras)
-    return _running(dataset, found.job, outcome, observed, context, deletes=extras)
+        return failed(dataset, attempt, outcome, upstream, context, deletes=extras)
+    return _running(dataset, attempt, found.job, outcome, observed, context, deletes=extras)
 
 
-def spec_digest(spec: DatasetSpec) -> str:
-    """What a version is made from: the parts of the spec that decide its content."""
-    parts = {"inputs", "transform", "expectations", "split", "profile"}
-    return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=parts))
+def _due(dataset: Dataset, observed: Observed, context: Context) -> datetime | None:
+    """From when on the sources are to be looked at again."""
+    refresh = dataset.spec.refresh
+    if refresh is None or dataset.spec.suspend:
+        return None
+    newer = False
+    if refresh.on_source_change is not None:
+        inputs = resolve_inputs(dataset, observed, context)
+        upstream = "" if isinstance(inputs, Waiting) else upstream_of(dataset, inputs)
+        newer = bool(upstream) and digest(upstream) != dataset.status.upstream_digest
+    return due_at(dataset.spec, dataset.status, upstream_changed=newer)
 
 
-def _shape(dataset: Dataset, context: Context) -> str:
-    spec, settings = dataset.spec, context.settings
-    image = settings.images.worker
-    return job_shape(
-        image=image, resources=spec.resources, options=spec.job, settings=settings, placement=spec.placement
+def _attempt(
+    dataset: Dataset, wanted: str, prepared: bool, jobs: Sequence[Object], due: datetime | None, context: Context
+) -> Attempt | None:
+    """The attempt that is to be made or under way; None while there is nothing to do."""
+    status = dataset.status
+    last = looked_at(status) if prepared else status.checked_at
+    attempt = Attempt(refresh=prepared, request=request_after(wanted, last), last=last, retry=status.retried)
+    if not prepared and not gave_up(dataset):
+        return attempt
+    if due is not None and due <= context.now:
+        return attempt
+    if dataset.spec.refresh is None or not prepared or status.finished_at is not None:
+        return None
+    begun = _lookup(dataset, attempt, jobs).job is not None  # is ended, whatever asked for it
+    return attempt if begun else None
+
+
+def _lookup(dataset: Dataset, attempt: Attempt, jobs: Sequence[Object]) -> Lookup:
+    return find_request(
+        jobs,
+        task_type=PrepareDataset,
+        request=attempt.request,
+        generation=dataset.metadata.generation,
+        retry=attempt.retry,
+        followed=dataset.status.job_name or "",
     )
 
 
-def input_secrets(inputs: tuple[Input, ...]) -> list[str]:
-    """The Secrets that inputs name besides the store's own."""
-    sources = [i.s3 for i in inputs if i.s3]
-    sources += [i.inference_log.labels.s3 for i in inputs if i.inference_log and i.inference_log.labels]
-    return sorted({s.secret_name for s in sources if s.secret_name})
-
-
-def resolve_inputs(dataset: Dataset, observed: Observed, context: Context) -> tuple[ResolvedInput, ...] | Waiting:
-    """Where every input lies, or what is waited for."""
-    namespace = dataset.metadata.namespace
-    resolved: list[ResolvedInput] = []
-    for item in dataset.spec.inputs:
-        if source := item.dataset:
-            field = f"spec.inputs[{item.name}].dataset"
-            if source.name == dataset.metadata.name and source.digest is None:
-                text = f"{field}: a Dataset cannot be made of its own newest version: name another one, or fix a digest"
-                return Waiting(reason=Reason.INVALID_SPEC, message=text, stalled=True)
-            found = dataset_artifact(
-                observed,
-                namespace=namespace,
-                name=source.name,
-                digest=source.digest,
-                field=field,
-                reason=Reason.WAITING_FOR_INPUT,
-            )
-            if isinstance(found, Waiting):
-                return found
-            resolved.append(ResolvedInput(name=item.name, dataset=found))
-        elif item.inference_log:
-            root = inference_log_root(context.settings.store.bucket, namespace, item.inference_log.deployment)
-            log = ResolvedInferenceLog(root=root, source=item.inference_log)
-            resolved.append(ResolvedInput(name=item.name, inference_log=log))
-        else:
-            resolved.append(ResolvedInput(name=item.name, s3=item.s3))
-    return tuple(resolved)
-
-
-def _start(dataset: Dataset, observed: Observed, context: Context, *, request: str, deletes: Any) -> Plan:
-    conditions = _conditions(dataset, context)
+def _start(
+    dataset: Dataset,
+    attempt: Attempt,
+    jobs: Sequence[Object],
+    observed: Observed,
+    context: Context,
+    *,
+    deletes: tuple[Key, ...],
+) -> Plan:
+    conditions = conditions_of(dataset, context)
     if dataset.spec.suspend:
         conditions.not_ready(Reason.SUSPENDED, "spec.suspend is true: no version is prepared")
-        return Plan(deletes=deletes, status=_status(dataset, conditions, progress=None, finished_at=None))
+        return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None, finished_at=None))
+    if pruning := live(_of(PruneDataset, jobs)):  # what is about to be made must not be on the list of one that removes
+        return Plan(deletes=(*deletes, *pruning))
     inputs = resolve_inputs(dataset, observed, context)
     if isinstance(inputs, Waiting):
+        if attempt.refresh:
+            conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
+            conditions.set(REFRESHED, False, inputs.reason, inputs.message)
+            return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None))
         say = conditions.stalled if inputs.stalled else conditions.reconciling
         say(inputs.reason, inputs.message)
-        return Plan(deletes=deletes, status=_status(dataset, conditions, progress=None, finished_at=None))
-    spec, settings = dataset.spec, context.settings
-    task = PrepareDataset(
-        owner=dataset.ref,
-        root=dataset_root(settings.store.bucket, dataset.metadata.namespace, dataset.metadata.name),
-        inputs=inputs,
-        transform=spec.transform,
-        expectations=spec.expectations,
-        split=spec.split,
-        profile=spec.profile,
-    )
-    job = task_job(
-        owner=dataset.ref,
-        what="prepare",
-        task=task,
-        image=settings.images.worker,
-        resources=spec.resources,
-        options=spec.job,
-        settings=settings,
-        placement=spec.placement,
-        secrets=input_secrets(spec.inputs),
-        request=request,
-        retry=dataset.status.retried,
-    )
+        return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None, finished_at=None))
+    job = prepare_job(dataset, inputs, attempt, context)
     name = job["metadata"]["name"]
-    conditions.reconciling(Reason.PENDING, f"Job {name} was created")
-    status = _status(
+    if attempt.refresh:
+        conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
+        conditions.set(RECONCILING, True, Reason.RUNNING, _looking(name))
+    else:
+        conditions.reconciling(Reason.PENDING, f"Job {name} was created")
+    status = status_of(
         dataset,
         conditions,
         job_name=name,
@@ -163,16 +169,34 @@ def _start(dataset: Dataset, observed: Observed, context: Context, *, request: s
 
 
 def _running(
-    dataset: Dataset, job: Object, outcome: Outcome, observed: Observed, context: Context, *, deletes: Any
+    dataset: Dataset,
+    attempt: Attempt,
+    job: Object,
+    outcome: Outcome,
+    observed: Observed,
+    context: Context,
+    *,
+    deletes: tuple[Key, ...],
 ) -> Plan:
-    conditions = _conditions(dataset, context)
+    conditions = conditions_of(dataset, context)
     patches = () if outcome.phase == "Lost" else suspend_patch(job, suspend=dataset.spec.suspend)
-    if outcome.phase == "Suspended" and dataset.spec.suspend:
-        conditions.not_ready(Reason.SUSPENDED, f"spec.suspend is true: {outcome.message}")
+    held = outcome.phase == "Suspended" and dataset.spec.suspend
+    text = f"spec.suspend is true: {outcome.message}" if held else outcome.message
+    if attempt.refresh:
+        conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
+        if held:
+            conditions.set(REFRESHED, False, Reason.SUSPENDED, text)
+        else:
+            # of most refreshes there is nothing to tell: they cost two writes, when they begin and when they end
+            trouble = outcome.warning is not None
+            said = (outcome.reason, text) if trouble else (Reason.RUNNING, _looking(job["metadata"]["name"]))
+            conditions.set(RECONCILING, True, *said)
+    elif held:
+        conditions.not_ready(Reason.SUSPENDED, text)
     else:
-        conditions.reconciling(outcome.reason, outcome.message)
+        conditions.reconciling(outcome.reason, text)
     told = observed.progress(dataset.metadata.namespace, outcome.pod) if outcome.pod else None
-    status = _status(
+    status = status_of(
         dataset,
         conditions,
         job_name=job["metadata"]["name"],
@@ -183,84 +207,34 @@ def _running(
     return Plan(patches=patches, deletes=deletes, status=status, requeue_after=min(waits, default=None))
 
 
-def _succeeded(dataset: Dataset, result: DatasetResult, context: Context, *, wanted: str, deletes: Any) -> Plan:
-    conditions = _conditions(dataset, context)
-    rows, now = sum(result.rows.values()), format_time(context.now)
-    version = DatasetVersion(
-        digest=result.artifact.digest,
-        uri=result.artifact.uri,
-        generation=dataset.metadata.generation,
-        rows=rows,
-        prepared_at=now,
-    )
-    older = (v for v in dataset.status.versions if v.digest != version.digest)
-    _set_expectations(conditions, result)
-    message = _describe(rows, result.column_count, version.digest)
-    conditions.ready(Reason.SUCCEEDED, message)
-    status = _status(
-        dataset,
-        conditions,
-        digest=version.digest,
-        uri=version.uri,
-        rows=rows,
-        split_rows=dict(result.rows),
-        column_count=result.column_count,
-        columns=result.columns[:20],
-        profile_uri=result.profile_uri,
-        expectations=tuple(e.model_copy(update={"message": shorten(e.message, 200)}) for e in result.expectations),
-        versions=(version, *older)[:VERSIONS_KEPT],
-        spec_digest=wanted,
-        progress=None,
-        finished_at=now,
-    )
-    return Plan(deletes=deletes, status=status, events=(Event(reason=Reason.SUCCEEDED, message=f"prepared {message}"),))
+def _looking(job: str) -> str:
+    return f"Job {job} looks at the sources"
 
 
-def _failed(dataset: Dataset, outcome: Outcome, context: Context, *, deletes: Any) -> Plan:
-    conditions = _conditions(dataset, context)
-    if outcome.reason == FailureReason.EXPECTATION_FAILED:
-        conditions.set(EXPECTATIONS_MET, False, outcome.reason, outcome.message)
-    conditions.stalled(outcome.reason, retriable(outcome.message, dataset))
-    status = _status(dataset, conditions, progress=None, finished_at=format_time(context.now))
-    event = Event(reason=outcome.reason, message=outcome.message, type="Warning")
-    return Plan(deletes=deletes, status=status, events=(event,))
-
-
-def _prepared(dataset: Dataset, jobs: Any, context: Context) -> Plan:
-    status, conditions = dataset.status, _conditions(dataset, context)
-    conditions.ready(Reason.SUCCEEDED, _describe(status.rows or 0, status.column_count or 0, status.digest or ""))
-    return Plan(deletes=live(jobs), status=_status(dataset, conditions, progress=None))
-
-
-def _gave_up(dataset: Dataset) -> bool:
-    """The attempt of this generation has failed: only a change of the spec, or of the retry annotation, starts another."""
-    stalled = dataset.status.condition(STALLED)
-    return (
-        dataset.status.finished_at is not None
-        and stalled is not None
-        and stalled.observed_generation == dataset.metadata.generation
+def _settled(
+    dataset: Dataset,
+    prepared: bool,
+    jobs: Sequence[Object],
+    due: datetime | None,
+    observed: Observed,
+    context: Context,
+) -> Plan:
+    """There is nothing to prepare now: the version is there, or the attempt at it has failed."""
+    again = (due - context.now).total_seconds() if due else None
+    if not prepared:
+        return Plan(deletes=live(jobs), requeue_after=again)
+    conditions = conditions_of(dataset, context)
+    conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
+    pruning = prune(dataset, _of(PruneDataset, jobs), conditions, observed, context)
+    status = status_of(dataset, conditions, progress=None, **pruning.changes)
+    return Plan(
+        children=pruning.children,
+        deletes=(*live(_of(PrepareDataset, jobs)), *pruning.deletes),
+        status=status,
+        events=pruning.events,
+        requeue_after=min((wait for wait in (again, pruning.again) if wait is not None), default=None),
     )
 
 
-def _set_expectations(conditions: ConditionSet, result: DatasetResult) -> None:
-    missed = [e for e in result.expectations if not e.passed]
-    if missed:
-        text = "; ".join(f"{e.name}: {e.message}" for e in missed)
-        conditions.set(EXPECTATIONS_MET, False, Reason.EXPECTATIONS_WARNED, text)
-    elif result.expectations:
-        conditions.set(EXPECTATIONS_MET, True, Reason.EXPECTATIONS_MET, f"all {len(result.expectations)} hold")
-    else:
-        conditions.remove(EXPECTATIONS_MET)
-
-
-def _describe(rows: int, columns: int, version: str) -> str:
-    return f"version {short(version)}: {rows} rows, {columns} columns"
-
-
-def _conditions(dataset: Dataset, context: Context) -> ConditionSet:
-    return ConditionSet(dataset.status, generation=dataset.metadata.generation, now=context.now)
-
-
-def _status(dataset: Dataset, conditions: ConditionSet, **changes: Any) -> dict[str, Any]:
-    status: DatasetStatus = dataset.status.model_copy(update=changes)
-    return finish(status, conditions, generation=dataset.metadata.generation)
+def _of(task: type[PrepareDataset] | type[PruneDataset], jobs: Sequence[Object]) -> list[Object]:
+    return [job for job in jobs if (job["metadata"].get("labels") or {}).get(LABEL_TASK) == task.__name__]

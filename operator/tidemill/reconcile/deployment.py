@@ -8,6 +8,7 @@ from tidemill.reconcile.conditions import ConditionSet, finish
 from tidemill.reconcile.deployment_batch import reconcile_batch
 from tidemill.reconcile.deployment_edge import reconcile_edge
 from tidemill.reconcile.deployment_online import reconcile_online
+from tidemill.reconcile.evaluating import evaluate
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.plan import Plan
 
@@ -16,6 +17,11 @@ def reconcile_deployment(deployment: Deployment, observed: Observed, context: Co
     """One pass over a Deployment."""
     if deployment.metadata.deletion_timestamp:
         return Plan()
+    evaluated = evaluate(deployment, observed, context)
+    return evaluated.beside(_in_its_mode(evaluated.deployment, observed, context))
+
+
+def _in_its_mode(deployment: Deployment, observed: Observed, context: Context) -> Plan:
     spec = deployment.spec
     if spec.mode == "Online" and spec.online:
         return reconcile_online(deployment, spec.online, observed, context)

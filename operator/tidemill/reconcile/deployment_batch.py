@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidemill.api.v1alpha1.deployment import Batch, Deployment
 from tidemill.build.job import task_job
+from tidemill.build.trainer import ANNOTATION_DATASET
 from tidemill.contract.layout import batch_root
 from tidemill.contract.results import BatchResult, EdgeResult
 from tidemill.contract.tasks import ArtifactRef, ScoreBatch
@@ -45,6 +46,7 @@ def reconcile_batch(deployment: Deployment, batch: Batch, observed: Observed, co
         placement=batch.placement,
         retry=retry_of(deployment),
     )
+    job["metadata"]["annotations"][ANNOTATION_DATASET] = dataset.digest
     name = choice.version.metadata.name
 
     def done(result: BatchResult | EdgeResult) -> str:

@@ -67,7 +67,19 @@ def _mismatch(retrain: Retrain, template: TrainingRunSpec, deployment: Deploymen
             f"a promoted challenger would never be served: Deployment {name} follows {follows}; set its "
             "spec.model.stage: Production, or spec.action.type: Alert",
         )
-    task = task_of(template)
+    task = template.trainer.task
+    if task is None or template.trainer.transforms:
+        return _stalled(
+            Reason.INVALID_SPEC,
+            f"TrainingRun {retrain.template} (spec.action.retrain.template) trains a transformer: its requests are tokens, of "
+            "which no Dataset can be made, so it is not retrained from them; set spec.action.type: Alert",
+        )
+    if task == "Forecasting":
+        return _stalled(
+            Reason.INVALID_SPEC,
+            f"TrainingRun {retrain.template} (spec.action.retrain.template) trains a forecast, which learns from series and "
+            "not from labelled requests: refresh its Dataset by a schedule, or set spec.action.type: Alert",
+        )
     if retrain.gate.metric not in _METRICS[task]:
         return _stalled(
             Reason.INVALID_SPEC,
@@ -75,14 +87,6 @@ def _mismatch(retrain: Retrain, template: TrainingRunSpec, deployment: Deploymen
             f"{', '.join(_METRICS[task])}",
         )
     return None
-
-
-def task_of(template: TrainingRunSpec) -> str:
-    """Regression or Classification."""
-    trainer = template.trainer
-    if trainer.container:
-        return trainer.container.task
-    return "Regression" if trainer.tabular_regression else "Classification"
 
 
 def _stalled(reason: Reason, message: str) -> Waiting:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tidemill.contract.layout import dataset_of
 from tidemill.contract.names import LABEL_JOB, LABEL_POOL
 
 Facet = tuple[str, str]
 
+EVALUATED = "evaluated"
+"""Of a Deployment: the Dataset that it is evaluated on. Metrics are exported of those that have it."""
 WATCHED_CHILDREN = ("Job", "Pod", "StatefulSet", "Service", "EndpointSlice", "ServiceAccount", "RoleBinding",
                     "PodDisruptionBudget")  # fmt: skip
 """Child kinds that are watched, with the label managed-by=tidemill."""
@@ -26,22 +29,34 @@ def facets(obj: Mapping[str, Any]) -> Iterator[Facet]:
         case "TrainingRun":
             yield "dataset", spec.get("dataset", {}).get("name", "")
             yield "model", spec.get("model", {}).get("name", "")
+            for trainer in (spec.get("trainer") or {}).values():
+                if version := (trainer.get("base") or {}).get("modelVersion"):
+                    yield "base", version
         case "ModelVersion":
             yield "model", spec.get("model", "")
-            if uid := (spec.get("origin") or {}).get("trainingRunUid"):
+            origin = spec.get("origin") or {}
+            if uid := origin.get("trainingRunUid"):
                 yield "run", uid
+            if dataset := origin.get("dataset") or dataset_of(origin.get("datasetUri") or ""):
+                yield "dataset", dataset
         case "Deployment":
             yield "model", spec.get("model", {}).get("name", "")
             if online := spec.get("online"):
                 yield "pool", online.get("pool", "")
             if batch := spec.get("batch"):
                 yield "dataset", batch.get("dataset", "")
+            if evaluation := spec.get("evaluation"):
+                yield "dataset", evaluation.get("dataset", "")
+                yield EVALUATED, evaluation.get("dataset", "")
         case "DriftPolicy":
             yield "deployment", spec.get("deployment", "")
             if retrain := (spec.get("action") or {}).get("retrain"):
                 yield "template", retrain.get("template", "")
                 if base := retrain.get("base"):
                     yield "dataset", base
+            for attempt in (obj.get("status") or {}).get("attempts", ()):
+                if dataset := attempt.get("dataset"):
+                    yield "dataset", dataset
         case "ModelPlacement":
             yield "deployment", spec.get("deployment", "")
             yield "pool", spec.get("pool", "")

@@ -12,13 +12,22 @@ from pydantic import ValidationError
 from tidemill.api.durations import parse_time
 from tidemill.build.job import request_of
 from tidemill.build.metadata import ANNOTATION_SHAPE, LABEL_GENERATION, LABEL_REQUEST
-from tidemill.contract.names import ANNOTATION_RETRY, LABEL_TASK, TASK_CONTAINER
+from tidemill.contract.names import ANNOTATION_RETRY, LABEL_COMPLETION_INDEX, LABEL_TASK, TASK_CONTAINER
 from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.contract.results import RESULT, Result, TaskFailure
 from tidemill.contract.tasks import BaseTask
 from tidemill.reconcile.observed import Object, Observed
 from tidemill.reconcile.plan import Key
-from tidemill.reconcile.podstate import failure_of, has_started, newest, terminated, trouble_of
+from tidemill.reconcile.podstate import (
+    culprit,
+    failure_of,
+    has_started,
+    is_running,
+    newest,
+    task_failure_of,
+    terminated,
+    trouble_of,
+)
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Suspended", "Lost"]
 
@@ -88,6 +97,12 @@ def is_finished(job: Object) -> bool:
 def is_failed(job: Object) -> bool:
     """Whether the Job has failed for good."""
     return _condition(job, "Failed") is not None
+
+
+def ended_at(job: Object) -> str | None:
+    """When the Job came to its end, as the API server has it."""
+    condition = _condition(job, "Complete") or _condition(job, "Failed") or {}
+    return condition.get("lastTransitionTime")
 
 
 def find_job(task: BaseTask, jobs: Sequence[Object], *, request: str | None = None, retry: str | None = None) -> Lookup:
@@ -168,7 +183,7 @@ def _read_ended(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcom
 
 def _read_complete(job: Object, pods: Sequence[Object], condition: Mapping[str, Any], *, now: datetime) -> Outcome:
     name = job["metadata"]["name"]
-    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Succeeded")
+    pod = newest(_speakers(pods), lambda p: _phase(p) == "Succeeded")
     state = terminated(pod, TASK_CONTAINER) if pod else None
     if state is None:
         if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
@@ -184,7 +199,7 @@ def _read_complete(job: Object, pods: Sequence[Object], condition: Mapping[str, 
         )
         return Outcome(phase="Failed", reason=FailureReason.CONTRACT_VIOLATED, message=message)
     if isinstance(result, TaskFailure):
-        return Outcome(phase="Failed", reason=result.reason, message=result.message)
+        return Outcome(phase="Failed", reason=result.reason, message=result.message, result=result)
     return Outcome(phase="Succeeded", reason=Reason.SUCCEEDED, message=f"Job {name} is done", result=result)
 
 
@@ -194,7 +209,7 @@ def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, An
         seconds = spec.get("activeDeadlineSeconds")
         message = f"Job {name} did not end within job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
         return Outcome(phase="Failed", reason=FailureReason.DEADLINE_EXCEEDED, message=message)
-    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
+    pod = culprit(pods)
     if pod is None:
         if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
             message = f"Job {name} has failed, its pod's last words are being read"
@@ -205,7 +220,7 @@ def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, An
     tries = int(_status(job).get("failed") or 0)
     if condition.get("reason") == "BackoffLimitExceeded" and tries > 1:
         message = f"{message} ({tries} attempts, job.backoffLimit={spec.get('backoffLimit')})"
-    return Outcome(phase="Failed", reason=reason, message=message)
+    return Outcome(phase="Failed", reason=reason, message=message, result=task_failure_of(pod))
 
 
 def _read_outdated(job: Object, pods: Sequence[Object], shape: str) -> Outcome | None:
@@ -226,12 +241,13 @@ def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome
     name, spec = job["metadata"]["name"], job.get("spec") or {}
     if spec.get("suspend"):
         return Outcome(phase="Suspended", reason=Reason.SUSPENDED, message=f"Job {name} is suspended")
-    pod = newest(pods, lambda p: (p.get("status") or {}).get("phase") in ("Pending", "Running", None))
-    if pod is None and newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Succeeded"):
+    speakers, alive = _speakers(pods), [p for p in pods if _phase(p) in ("Pending", "Running", None)]
+    pod = newest(speakers, lambda p: p in alive)
+    if pod is None and newest(speakers, lambda p: _phase(p) == "Succeeded"):
         # The Job controller has not yet counted it: the Job's condition follows.
         return Outcome(phase="Running", reason=Reason.RUNNING, message=f"Job {name} is done, its result is being read")
     if pod is None:
-        failed = newest(pods, lambda p: (p.get("status") or {}).get("phase") == "Failed")
+        failed = culprit(pods)
         if failed is not None:
             reason, message = failure_of(failed)
             text = f"will be tried again: {message}"
@@ -246,11 +262,20 @@ def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome
         )
         return Outcome(phase="Pending", reason=Reason.PENDING, message=message, warning=message)
     pod_name = pod["metadata"]["name"]
-    if trouble := trouble_of(pod):
+    if trouble := next((found for p in (pod, *alive) if (found := trouble_of(p))), None):
         return Outcome(phase="Pending", reason=trouble[0], message=trouble[1], warning=trouble[1])
-    if (pod.get("status") or {}).get("phase") == "Running":
+    if is_running(pod):
         return Outcome(phase="Running", reason=Reason.RUNNING, message=f"pod {pod_name} is running", pod=pod_name)
     return Outcome(phase="Pending", reason=Reason.PENDING, message=f"pod {pod_name} is starting")
+
+
+def _speakers(pods: Sequence[Object]) -> Sequence[Object]:
+    """The pods whose words count for the Job: all of an ordinary one, number 0 of an Indexed Job."""
+    return [pod for pod in pods if _labels(pod).get(LABEL_COMPLETION_INDEX, "0") == "0"]
+
+
+def _phase(pod: Object) -> str | None:
+    return (pod.get("status") or {}).get("phase")
 
 
 def _condition(job: Object, type_: str) -> Mapping[str, Any] | None:
@@ -263,8 +288,8 @@ def _status(job: Object) -> Mapping[str, Any]:
     return status
 
 
-def _labels(job: Object) -> Mapping[str, str]:
-    labels: Mapping[str, str] = job["metadata"].get("labels") or {}
+def _labels(obj: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = obj["metadata"].get("labels") or {}
     return labels
 
 

@@ -8,14 +8,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tidemill.build.trainer import FETCH_CONTAINER
-from tidemill.contract.exitcodes import FIRST_USER_CODE, LAST_USER_CODE
+from tidemill.contract.exitcodes import FIRST_USER_CODE, LAST_USER_CODE, SIGTERM_CODE, USER_CODES
+from tidemill.contract.names import FETCH_CONTAINER, SCRIPT_CONTAINER, TRAINER_CONTAINER, WATCH_CONTAINER
 from tidemill.contract.reasons import FailureReason
-from tidemill.contract.results import RESULT, TaskFailure
+from tidemill.contract.results import RESULT, FetchResult, TaskFailure
 from tidemill.reconcile.observed import Object
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
 _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+_OWN_CODE = frozenset({TRAINER_CONTAINER, SCRIPT_CONTAINER})
+_IMAGES = {
+    TRAINER_CONTAINER: "spec.trainer.container.image",
+    SCRIPT_CONTAINER: "spec.trainer.script.image (by default images.trainer in the values of the tidemill chart)",
+}
 
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*":?\s*(ErrImagePull:\s*)?')
 """The kubelet tells the same trouble in two alternating ways; cut to what they have in common, the status stays still."""
@@ -27,6 +33,33 @@ def newest(pods: Sequence[Object], wanted: Callable[[Object], bool]) -> Object |
     """The pod created last among those wanted; of equal times the last by name."""
     found = [p for p in pods if wanted(p)]
     return max(found, key=lambda p: (p["metadata"].get("creationTimestamp") or "", p["metadata"]["name"]), default=None)
+
+
+def culprit(pods: Sequence[Object]) -> Object | None:
+    """The failed pod whose end explains the Job's: the newest, but of several that work together most end because one did."""
+    failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
+    chosen = (newest(failed, wanted) for wanted in (_blames_the_input, _ended_by_itself, bool))
+    return next((pod for pod in chosen if pod is not None), None)
+
+
+def _blames_the_input(pod: Object) -> bool:
+    return any(code in USER_CODES for code in _exit_codes(pod))
+
+
+def _ended_by_itself(pod: Object) -> bool:
+    return SIGTERM_CODE not in _exit_codes(pod) and failure_of(pod)[0] != FailureReason.PEERS_LOST
+
+
+def _exit_codes(pod: Object) -> list[int]:
+    return [int(end["exitCode"]) for _, end in _ends(pod) if "exitCode" in end]
+
+
+def _ends(pod: Object) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The statuses of containers that have ended, each with its end. How a sidecar ended says nothing of the task."""
+    for status in containers(pod):
+        end = (status.get("state") or {}).get("terminated")
+        if end and status.get("name") != WATCH_CONTAINER:
+            yield status, end
 
 
 def containers(pod: Object) -> Iterator[Mapping[str, Any]]:
@@ -44,8 +77,18 @@ def terminated(pod: Object, container: str) -> Mapping[str, Any] | None:
     return None
 
 
+def is_running(pod: Object) -> bool:
+    """Whether the pod's task runs, or a user's own code before it: an init container, in whose time the phase is Pending."""
+    if (pod.get("status") or {}).get("phase") == "Running":
+        return True
+    return any(
+        c.get("name") in _OWN_CODE and (c.get("state") or {}).get("running") is not None for c in containers(pod)
+    )
+
+
 def has_started(pod: Object) -> bool:
-    """Whether a container of the pod runs or has run. Downloading a trainer's dataset does not count once it is done."""
+    """Whether a container of the pod runs or has run. Downloading a dataset does not count once it is done, nor does watching
+    over a user's own code."""
     if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
         return True
     return any(_has_run(container) for container in containers(pod))
@@ -53,6 +96,8 @@ def has_started(pod: Object) -> bool:
 
 def _has_run(container: Mapping[str, Any]) -> bool:
     state = container.get("state") or {}
+    if container.get("name") == WATCH_CONTAINER:
+        return False
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
     return state.get("running") is not None or (ended is not None and container.get("name") != FETCH_CONTAINER)
 
@@ -83,9 +128,8 @@ def trouble_of(pod: Object) -> tuple[str, str] | None:
 def failure_of(pod: Object) -> tuple[str, str]:
     """Reason and message of a failed pod: what its task said, or what its container's end tells."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}
-    for container in containers(pod):
-        end = (container.get("state") or {}).get("terminated") or {}
-        if not end or end.get("exitCode") == 0:
+    for container, end in _ends(pod):
+        if end.get("exitCode") == 0:
             continue
         if failure := _task_failure(end):
             return failure.reason, failure.message
@@ -96,6 +140,23 @@ def failure_of(pod: Object) -> tuple[str, str]:
         return FailureReason.CONTAINER_FAILED, _exit_message(str(container.get("name")), name, end)
     reason, text = status.get("reason"), str(status.get("message") or "").strip()
     return FailureReason.CONTAINER_FAILED, f"pod {name} failed ({reason or 'no reason given'}): {text or 'no message'}"
+
+
+def task_failure_of(pod: Object) -> TaskFailure | None:
+    """What the task of a failed pod said, None when it could not."""
+    return next((failure for _, end in _ends(pod) if (failure := _task_failure(end))), None)
+
+
+def fetched_code(pods: Sequence[Object]) -> str | None:
+    """What the run of a script runs, as the pods that fetched it say; the first of them fixed it for all."""
+    for pod in pods:
+        try:
+            result = RESULT.validate_json((terminated(pod, FETCH_CONTAINER) or {}).get("message") or "")
+        except ValidationError:
+            continue
+        if isinstance(result, FetchResult):
+            return result.code
+    return None
 
 
 def _task_failure(end: Mapping[str, Any]) -> TaskFailure | None:
@@ -124,7 +185,7 @@ def _unschedulable(pod: Object, text: str) -> str:
 
 
 def _image_field(container: Any) -> str:
-    return "spec.trainer.container.image" if container == "trainer" else "images in the values of the tidemill chart"
+    return _IMAGES.get(container, "images in the values of the tidemill chart")
 
 
 def _sentence(text: str) -> str:

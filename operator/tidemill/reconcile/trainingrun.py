@@ -11,20 +11,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidemill.api.durations import format_time
-from tidemill.api.v1alpha1.common import VersionReference
+from tidemill.api.v1alpha1.common import ModelSelector, VersionReference
+from tidemill.api.v1alpha1.modelversion import ModelVersion
 from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunStatus
+from tidemill.build.distribution import peers_service
 from tidemill.build.modelversion import model_version
-from tidemill.build.trainer import TRAIN_REQUEST, model_folder, trained_on, training_job, training_shape
+from tidemill.build.trainer import (
+    TRAIN_REQUEST,
+    model_folder,
+    trained_on,
+    training_job,
+    training_shape,
+    training_task,
+)
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import TrainResult
-from tidemill.contract.tasks import ArtifactRef, PublishModel, TrainModel
-from tidemill.reconcile.artifacts import Waiting, dataset_artifact
+from tidemill.contract.tasks import ArtifactRef, ModelRef
+from tidemill.reconcile.artifacts import Waiting, base_artifact, dataset_artifact
 from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, append, finish, is_true
-from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live, read_job
+from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live, pods_of, read_job
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
+from tidemill.reconcile.podstate import fetched_code
+from tidemill.reconcile.policies.selection import choose_version
 from tidemill.reconcile.retry import ONCE, cause_of
 from tidemill.reconcile.suspension import suspend_patch
+from tidemill.reconcile.typed import typed
 
 PROGRESS_INTERVAL = 15.0
 TOO_LATE = "; the run has ended, edits of its spec have no effect: create a new TrainingRun"
@@ -36,15 +48,14 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
     jobs = observed.owned(run.metadata.uid, "Job")
     if _finished(run):
         return _keep_record(run, jobs, context)
-    task_type = PublishModel if run.spec.trainer.container else TrainModel
-    found = find_request(jobs, task_type=task_type, request=TRAIN_REQUEST, generation=0)
+    found = find_request(jobs, task_type=training_task(run.spec), request=TRAIN_REQUEST, generation=0)
     extras = live(found.others)
     dataset = _fixed_before(run) or (trained_on(found.job) if found.job else None)
     if found.job is None:
         return _start(run, dataset, observed, context, deletes=extras)
     if dataset is None:  # somebody took it off the Job before it was noted: nobody knows what it trains on
         return Plan(deletes=(*extras, key_of(found.job)))
-    run = _noting(run, found.job, dataset)
+    run = _noting(run, found.job, dataset, observed)
     shape = training_shape(run.spec, context.settings)
     outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), TrainResult)
     if isinstance(outcome.result, TrainResult):
@@ -73,9 +84,13 @@ def _fixed_before(run: TrainingRun) -> ArtifactRef | None:
     return ArtifactRef(uri=status.dataset_uri, digest=status.dataset_digest)
 
 
-def _noting(run: TrainingRun, job: Object, dataset: ArtifactRef) -> TrainingRun:
+def _noting(run: TrainingRun, job: Object, dataset: ArtifactRef, observed: Observed) -> TrainingRun:
     """The run with what its Job has fixed in its status."""
+    code = run.status.code
+    if run.spec.trainer.script and code is None:
+        code = fetched_code(pods_of(job, observed))
     fixed = {
+        "code": code,
         "dataset_digest": dataset.digest,
         "dataset_uri": dataset.uri,
         "started_at": run.status.started_at or job["metadata"]["creationTimestamp"],
@@ -102,8 +117,28 @@ def _start(
             conditions.reconciling(found.reason, found.message)
             return Plan(deletes=deletes, status=_status(run, conditions))
         dataset = found
-    job = training_job(run, dataset, context.settings, stored=run.status.artifact_uri is not None)
+    base = base_artifact(run.spec.trainer.base_version, run.metadata.namespace, observed)
+    if isinstance(base, Waiting):
+        conditions = _conditions(run, context)
+        conditions.reconciling(base.reason, base.message)
+        return Plan(deletes=deletes, status=_status(run, conditions))
+    stored = run.status.artifact_uri is not None
+    job = training_job(run, dataset, context.settings, production=_production(run, observed), base=base, stored=stored)
     return Plan(children=(Child(manifest=job, mode="create"),), deletes=deletes)
+
+
+def _production(run: TrainingRun, observed: Observed) -> ModelRef | None:
+    """What the new model is judged beside: the version in Production now, if the run asks for it and there is one."""
+    if run.spec.evaluation.compare_with is None:
+        return None
+    model = run.spec.model.name
+    found = observed.select("ModelVersion", run.metadata.namespace, "model", model)
+    versions = [typed(ModelVersion, version) for version in found]
+    champion = choose_version(ModelSelector(name=model, stage="Production"), versions).version
+    if champion is None:
+        return None
+    artifact = champion.spec.artifact
+    return ModelRef(name=champion.metadata.name, uri=artifact.uri, digest=artifact.digest)
 
 
 def _running(
@@ -119,8 +154,11 @@ def _running(
     else:
         conditions.reconciling(outcome.reason, outcome.message)
     told = observed.progress(run.metadata.namespace, outcome.pod) if outcome.pod else None
+    search = told.search if told else None
     waits = [w for w in (outcome.recheck, PROGRESS_INTERVAL if outcome.pod else None) if w]
+    peers = (Child(manifest=peers_service(run, job), owned=False),) if run.spec.distribution else ()
     return Plan(
+        children=peers,
         patches=() if queue or outcome.phase == "Lost" else suspend_patch(job, suspend=run.spec.suspend),
         deletes=deletes,
         status=_status(
@@ -128,7 +166,8 @@ def _running(
             conditions,
             job_name=job["metadata"]["name"],
             attempts=max(run.status.attempts, outcome.attempts),
-            progress=told or run.status.progress,
+            progress=told.model_copy(update={"search": None}) if told else run.status.progress,
+            search=search or run.status.search,
             warnings=_warnings(run, outcome),
         ),
         requeue_after=min(waits, default=None),
@@ -162,6 +201,8 @@ def _succeeded(
         reference = VersionReference(name=manifest["metadata"]["name"], version=manifest["spec"]["version"])
     conditions = _conditions(run, context)
     message = f"version {reference.version} of model {model}: ModelVersion {reference.name}"
+    if result.comparison:
+        message += f"; {result.comparison}"
     conditions.ready(Reason.SUCCEEDED, message)
     return Plan(
         children=children,
@@ -171,6 +212,7 @@ def _succeeded(
             conditions,
             attempts=max(run.status.attempts, outcome.attempts),
             progress=None,
+            search=result.search,
             metrics=result.metrics,
             artifact_uri=result.artifact.uri,
             artifact_digest=result.artifact.digest,

@@ -40,7 +40,7 @@ def is_told(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 
 _UNREAD = {
-    "Dataset": frozenset({"progress"}),
+    "Dataset": frozenset({"progress", "checkedAt", "nextRefreshAt", "prunedAt"}),
     "ServingPool": frozenset({"replicas", "readyReplicas", "placements", "loaded", "selector"}),
 }
 """Fields of the status that no other kind's reconcile reads."""
@@ -93,6 +93,7 @@ def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], o
             model = spec.get("model", "")
             for dependent in ("ModelVersion", "Deployment", "TrainingRun"):
                 yield from _keys(observed, dependent, namespace, "model", model)
+            yield from _keys(observed, "TrainingRun", namespace, "base", name)
             for deployment in observed.names("Deployment", namespace, "model", model):
                 yield from _keys(observed, "DriftPolicy", namespace, "deployment", deployment)
         case "Deployment":

@@ -15,6 +15,7 @@ import orjson
 
 from tidemill.reconcile.facets import Facet, facets
 from tidemill.reconcile.observed import Object
+from tidemill.reconcile.podstate import is_running
 
 _UNPACKED = 512
 """So many objects are kept unpacked: pools and versions are read for each of the many that use them."""
@@ -51,7 +52,8 @@ class Entry:
         self.owner = None if owner is None else sys.intern(owner)
         self.facets: tuple[Facet, ...] = tuple((facet, sys.intern(value)) for facet, value in facets(obj))
         self.state = _state(obj)
-        """The status of the Ready condition, or a Pod's phase; '' where there is none."""
+        """The status of the Ready condition, or a Pod's phase (Running, too, while its init container runs a user's own code);
+        '' where there is none."""
         self.edited = edited
         self.posted = posted
 
@@ -70,7 +72,7 @@ def _unpack(packed: bytes) -> Object:
 def _state(obj: Mapping[str, Any]) -> str:
     status = obj.get("status") or {}
     if obj["kind"] == "Pod":
-        return sys.intern(status.get("phase", ""))
+        return "Running" if is_running(obj) else sys.intern(status.get("phase", ""))
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Ready":
             return sys.intern(condition.get("status", ""))

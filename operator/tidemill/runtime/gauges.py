@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from tidemill.kube.resources import OURS
+from tidemill.runtime.evaluations import evaluations
 from tidemill.runtime.indices import Indices
 from tidemill.runtime.metrics import Metrics, family
 from tidemill.runtime.queue import Load, WorkQueue
@@ -40,6 +41,8 @@ def register_gauges(
     metrics.collect(
         lambda: [*_queue(queue), _objects(indices), _shard(shard), _transitions(lease, lease_transitions())]
     )
+    # Of the leader alone: an alert on a metric shall not come once for every operator.
+    metrics.collect(lambda: evaluations(indices) if leading() else [])
     limit = memory_limit()
     if limit is not None:
         metrics.gauge("tidemill_memory_limit_bytes", "Memory that the container may use.", lambda: limit)

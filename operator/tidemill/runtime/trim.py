@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidemill.contract.names import GROUP, LABEL_JOB, LABEL_POOL, LABEL_TASK
+from tidemill.contract.names import GROUP, LABEL_COMPLETION_INDEX, LABEL_JOB, LABEL_POOL, LABEL_TASK
 
 _META = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
 )  # fmt: skip
 _OWNER = ("apiVersion", "kind", "name", "uid", "controller")
-_POD_LABELS = frozenset({LABEL_JOB, LABEL_POOL, LABEL_TASK})
+_POD_LABELS = frozenset({LABEL_JOB, LABEL_POOL, LABEL_TASK, LABEL_COMPLETION_INDEX})
 _ENDED = frozenset({"Succeeded", "Failed"})
 _CONTAINER = ("name", "state", "lastState", "ready", "restartCount", "image", "imageID")
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")

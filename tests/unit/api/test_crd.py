@@ -40,6 +40,16 @@ class TestEveryKind:
         unbounded = [p for p, sub in fields(schema(kind)) if sub["type"] == "array" and "maxItems" not in sub]
         assert not unbounded
 
+    def test_no_name_is_another_thing_in_yaml(self, kind: Any) -> None:
+        """YAML 1.1, which kubectl reads, takes a bare `on` for true and a bare `Null` for nothing. A status nobody types."""
+        typed = [(path, sub) for path, sub in fields(schema(kind)) if path.startswith(".spec")]
+        assert typed
+        names = [path.rpartition(".")[2].removesuffix("[]") for path, _ in typed]
+        values = [value for _, sub in typed for value in sub.get("enum", ())]
+        assert [
+            name for name in (*names, *values) if isinstance(name, str) and yaml.safe_load(name or "''") != name
+        ] == []
+
     def test_every_rule_has_a_message(self, kind: Any) -> None:
         nodes = [schema(kind), *(sub for _, sub in fields(schema(kind)))]
         for rule in (rule for node in nodes for rule in node.get("x-kubernetes-validations", ())):

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tidemill.api.v1alpha1.common import GPU, JobOptions, NodePlacement, Resources, Toleration
 from tidemill.build.job import job_name, request_of, task_job
 from tidemill.build.metadata import LABEL_GENERATION, LABEL_REQUEST
+from tidemill.build.pod import CREDENTIAL_KEYS
 from tidemill.build.settings import BuildSettings, Images, Store
 from tidemill.contract.names import ANNOTATION_TASK, LABEL_QUEUE, NAME_LIMIT
 from tidemill.contract.tasks import TASK, ArtifactRef, ObjectRef, VerifyModel
@@ -89,7 +90,7 @@ def test_the_pod_is_restricted() -> None:
 
 
 def test_credentials_are_files_beside_the_task() -> None:
-    volumes = job(secrets=["b", "a", "b"])["spec"]["template"]["spec"]["volumes"]
+    volumes = job(secrets={"b": ("B",), "a": CREDENTIAL_KEYS})["spec"]["template"]["spec"]["volumes"]
     sources = volumes[0]["projected"]["sources"]
     assert [s["secret"]["name"] for s in sources[1:]] == ["a", "b"]
     assert sources[1]["secret"]["optional"] is True
@@ -97,6 +98,7 @@ def test_credentials_are_files_beside_the_task() -> None:
         "secrets/a/AWS_ACCESS_KEY_ID",
         "secrets/a/AWS_SECRET_ACCESS_KEY",
     ]
+    assert [i["key"] for i in sources[2]["secret"]["items"]] == ["B"], "no key that the task has no use for"
 
 
 def test_failures_are_told_apart_by_exit_code() -> None:
@@ -144,3 +146,23 @@ def test_resources_and_placement_reach_the_pod() -> None:
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert pod["priorityClassName"] == "training"
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (7, 60)
+
+
+def test_claims_are_mounted_once_and_read_only() -> None:
+    long = "data." + "x" * 200
+    pod = job(claims=["share", long, "share"])["spec"]["template"]["spec"]
+    volumes = [v for v in pod["volumes"] if "persistentVolumeClaim" in v]
+    assert [v["persistentVolumeClaim"] for v in volumes] == [
+        {"claimName": long, "readOnly": True},
+        {"claimName": "share", "readOnly": True},
+    ]
+    mounts = {m["name"]: m for m in pod["containers"][0]["volumeMounts"]}
+    for volume in volumes:
+        claim = volume["persistentVolumeClaim"]["claimName"]
+        assert len(volume["name"]) <= 63
+        assert mounts[volume["name"]] == {
+            "name": volume["name"],
+            "mountPath": f"/tidemill/volumes/{claim}",
+            "readOnly": True,
+        }
+    assert "persistentVolumeClaim" not in str(job()["spec"])

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from tidemill.contract import metrics as contract
 from tidemill.kube.config import Connection
-from tidemill.runtime import gauges
+from tidemill.runtime import evaluations, gauges
 from tidemill.runtime.app import App
 from tidemill.runtime.settings import Settings
 from tidemill_agent import selfmetrics
@@ -58,7 +58,9 @@ def exported() -> dict[str, set[str]]:
     for registry in (app.metrics.registry, agent, Tracker().registry):
         found.update(_names(registry))
     drift = {value for name, value in vars(contract).items() if name.startswith("LABEL_")} | {"policy", "metric"}
-    return found | {v: drift for v in vars(contract).values() if isinstance(v, str) and v.startswith("tidemill_")}
+    judged = {*evaluations.LABELS, "metric", "outcome"}
+    names = [v for v in vars(contract).values() if isinstance(v, str) and v.startswith("tidemill_")]
+    return found | {name: judged if name.startswith("tidemill_evaluation_") else drift for name in names}
 
 
 def _names(registry: CollectorRegistry) -> Iterator[tuple[str, set[str]]]:

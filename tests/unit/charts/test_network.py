@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tidemill.contract.names import LABEL_PEERS
+
 from .conftest import ROOT, Render
 
 HERE = "networkPolicy.workloads.namespaces={team-a}"
@@ -51,6 +53,15 @@ def test_without_readers_of_metrics_a_task_is_the_operators_alone(render: Render
     assert reader["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
     named = render("--set", HERE, "--set", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b")
     assert len(policy(named, "tidemill-tasks")["ingress"][0]["from"]) == 2
+
+
+def test_pods_of_distributed_trainings_speak_to_each_other(render: Render) -> None:
+    """At whatever port PyTorch picks; what tasks may do besides stays as it is."""
+    peers = {"podSelector": {"matchExpressions": [{"key": LABEL_PEERS, "operator": "Exists"}]}}
+    spec = policy(render("--set", HERE), "tidemill-peers")
+    assert {"podSelector": spec["podSelector"]} == peers
+    assert spec["ingress"] == [{"from": [peers]}]
+    assert spec["egress"] == [{"to": [peers]}]
 
 
 def test_tasks_are_scraped(render: Render) -> None:

@@ -9,6 +9,7 @@ from tidemill.reconcile.triggers import triggered
 from tidemill.runtime.indices import Indices
 
 SPEC = {"dataset": {"name": "d"}, "model": {"name": "m"}}
+USED = Key(kind="Deployment", namespace="ns", name="used")
 VERSION = Key(kind="ModelVersion", namespace="ns", name="m-v1")
 
 
@@ -21,3 +22,14 @@ def test_a_version_hears_of_its_runs_metrics_however_late_they_are_written() -> 
     assert VERSION in set(triggered(ended, indices))
     other = raw("TrainingRun", "r", uid="u-other", version=3, spec=SPEC, status={"metrics": {"test": {"mae": 1.0}}})
     assert VERSION not in set(triggered(other, indices))
+
+
+def test_a_deployment_hears_of_a_new_version_of_what_it_is_evaluated_on() -> None:
+    indices = Indices()
+    spec = {"model": {"name": "m"}, "mode": "Online", "online": {"pool": "p"}, "evaluation": {"dataset": "d"}}
+    indices.upsert(raw("Deployment", "used", spec=spec))
+    assert USED in set(triggered(raw("Dataset", "d", status={"digest": "sha256:1"}), indices))
+    assert USED not in set(triggered(raw("Dataset", "other", status={"digest": "sha256:1"}), indices))
+    plain = {key: value for key, value in spec.items() if key != "evaluation"}
+    indices.upsert(raw("Deployment", "used", version=2, spec=plain))
+    assert USED not in set(triggered(raw("Dataset", "d", status={"digest": "sha256:1"}), indices))

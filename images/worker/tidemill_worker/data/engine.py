@@ -1,6 +1,7 @@
 """The DuckDB connection that inputs are loaded into and user SQL runs in, and what its errors say.
 
 One thread and UTC: sums of doubles and the order of rows are then the same on every machine, and so is the digest.
+The database is a file: tables are kept there compressed, and only what is being worked on is in memory.
 """
 
 from __future__ import annotations
@@ -14,18 +15,26 @@ import duckdb
 
 _LIMIT_SHARE = 0.6
 """DuckDB's share of the container's memory; Python, Arrow and the writer need the rest. More spills to disk."""
+DATABASE = "tables.duckdb"
 
 
-def connect(spill: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
-    """A fresh in-memory database."""
-    connection = duckdb.connect(":memory:")
+def connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    """A fresh database in a folder, which also holds what sorts and joins cannot keep in memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / DATABASE
+    for old in (file, file.with_name(f"{file.name}.wal")):
+        old.unlink(missing_ok=True)
+    connection = duckdb.connect(str(file))
     limit = max(128 << 20, int(memory_bytes * _LIMIT_SHARE))
     for name, value in {
         "threads": "1",
         "memory_limit": f"'{limit // (1 << 20)}MiB'",
-        "temp_directory": literal(str(spill)),
+        "temp_directory": literal(str(folder / "spill")),
+        "fsync_mode": "'NONE'",  # who looks at the file after a crash? a new pod begins anew
         "TimeZone": "'UTC'",
         "preserve_insertion_order": "true",
+        # Parquet's statistics leave NaN out, and DuckDB 2.0 takes isnan() for false by them (also in views, also as x = 'nan')
+        "disabled_optimizers": "'statistics_propagation'",
         "errors_as_json": "true",
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
@@ -63,6 +72,14 @@ def first_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, .
     """The first row. Everything is fetched: a result left open would block the connection."""
     rows = connection.execute(query).fetchall()
     return tuple(rows[0]) if rows else None
+
+
+def drop(connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
+    """Drop tables, and let what comes next use their place in the file."""
+    for table in tables:
+        connection.execute(f"DROP TABLE {quote(table)}")
+    if tables:
+        connection.execute("CHECKPOINT")
 
 
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -109,8 +126,12 @@ class SqlProblem:
 
     def place(self, statement: str, offset: int = 0) -> str:
         """`line 2, column 7` within the user's text, which begins at the byte `offset` of the statement."""
-        if self.position is None:
-            return ""
-        user = statement.encode()[offset:]
-        before = user[: max(0, self.position - offset)].decode(errors="replace")
-        return f"line {before.count(chr(10)) + 1}, column {len(before) - (before.rfind(chr(10)) + 1) + 1}"
+        return place(statement, self.position, offset)
+
+
+def place(statement: str, position: int | None, offset: int = 0) -> str:
+    """A byte position as `line 2, column 7` within the user's text, which begins at the byte `offset` of the statement."""
+    if position is None or position >= 1 << 63:  # DuckDB's "nowhere" is the greatest number there is
+        return ""
+    before = statement.encode()[offset : max(offset, position)].decode(errors="replace")
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - (before.rfind(chr(10)) + 1) + 1}"

@@ -65,6 +65,16 @@ def load(loader: Loader, log: ResolvedInferenceLog, table: str, index: int) -> N
         connection.execute(f"DROP TABLE {quote(labels.table)}")
 
 
+def listing(loader: Loader, log: ResolvedInferenceLog, index: int) -> list[StoredObject]:
+    """The objects that can hold what the input asks for, labels included."""
+    field = f"spec.inputs[{index}].inferenceLog"
+    since, until = _time(log.source.since, f"{field}.since"), _time(log.source.until, f"{field}.until")
+    found = [item for _, items in _hours(loader, log.root.rstrip("/") + "/", since, until) for item in items]
+    if labels := log.source.labels:
+        found += loader.store_of(labels.s3, f"{field}.labels.s3").glob(labels.s3.uri)
+    return found
+
+
 def _hours(
     loader: Loader, root: str, since: datetime | None, until: datetime | None
 ) -> list[tuple[datetime, list[StoredObject]]]:

@@ -1,180 +1,198 @@
-"""Loads the task's inputs into DuckDB tables: downloads, reads parquet, CSV and JSON lines, names the file that is bad."""
+"""Brings the task's inputs in, one table each: fetches from S3, the web, volumes and other datasets, hashing all that comes."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from tidemill.contract.sources import S3Source
+from tidemill.contract.sources import HttpSource, S3Source, VolumeSource
 from tidemill.contract.tasks import ArtifactRef, ResolvedInput
 from tidemill_worker import log
 from tidemill_worker.artifact import Artifact
 from tidemill_worker.context import Context
-from tidemill_worker.data import engine
-from tidemill_worker.data.engine import literal, quote
-from tidemill_worker.errors import AccessDenied, InvalidData, ObjectNotFound
+from tidemill_worker.data import http
+from tidemill_worker.data.engine import quote
+from tidemill_worker.data.formats import Files, local_name
+from tidemill_worker.data.volume import Volume
+from tidemill_worker.errors import AccessDenied, InvalidData, ObjectNotFound, TaskError
 from tidemill_worker.store import Store, StoredObject
 
 SPLITS = ("train", "validation", "test")
+_AT_ONCE = 8
 
 
 class Loader:
-    """Brings inputs in, one table each."""
+    """Brings inputs in.
+
+    Parquet can be shown as a view instead of being copied into a table. User SQL can read no file, so the views are read before
+    it runs, and `discard` drops them and the files below them.
+    """
 
     def __init__(self, context: Context, connection: duckdb.DuckDBPyConnection) -> None:
         self.context, self.connection = context, connection
+        self._views: dict[str, Files] = {}
+
+    def input(self, item: ResolvedInput, index: int, *, view: bool = False) -> None:
+        """Load one input that is no inference log. `view`: it will be read once only."""
+        field, label = f"spec.inputs[{index}]", f"input {item.name}"
+        if item.s3 is not None:
+            self.s3(item.s3, item.name, field=f"{field}.s3", label=label, view=view)
+        elif item.http is not None:
+            self.http(item.http, item.name, field=f"{field}.http", label=label, view=view)
+        elif item.volume is not None:
+            self.volume(item.volume, item.name, field=f"{field}.volume", label=label, view=view)
+        elif item.dataset is not None:
+            self.dataset(item.dataset, item.name, label=label, view=view)
 
     def store_of(self, source: S3Source, field: str) -> Store:
         """The namespace's store, or the one that the input names."""
         credentials, secret = None, "the namespace's store Secret"
         if source.secret_name is not None:
-            secret = f"Secret {source.secret_name}"
-            folder = self.context.environment.secret_dir / source.secret_name
-            try:
-                credentials = (
-                    (folder / "AWS_ACCESS_KEY_ID").read_text().strip(),
-                    (folder / "AWS_SECRET_ACCESS_KEY").read_text().strip(),
-                )
-            except OSError as error:
-                raise AccessDenied(
-                    f"{field}: {secret} must hold AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-                    field=f"{field}.secretName",
-                ) from error
+            secret, keys = f"Secret {source.secret_name}", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+            access, hidden = (self._secret(source.secret_name, key, " and ".join(keys), field) for key in keys)
+            credentials = (access, hidden)
         if credentials is None and source.endpoint is None:
             return self.context.store
         return Store.connect(self.context.tracker, endpoint=source.endpoint, credentials=credentials, secret=secret)
 
-    def s3(self, source: S3Source, table: str, *, field: str, label: str) -> None:
-        """Load the objects of an S3 source, by key."""
-        store = self.store_of(source, field)
+    def _secret(self, secret: str, key: str, keys: str, field: str) -> str:
+        """One value of a Secret that an input names."""
         try:
-            objects = store.glob(source.uri)
+            return (self.context.environment.secret_dir / secret / key).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise AccessDenied(f"{field}: Secret {secret} must hold {keys}", field=f"{field}.secretName") from error
+
+    def objects(self, source: S3Source, *, field: str, label: str) -> tuple[Store, list[StoredObject]]:
+        """What an S3 source stands for, and where it lies."""
+        store = self.store_of(source, field)
+        with _in_field(label, f"{field}.uri", f"{field}.secretName" if source.secret_name else f"{field}.uri"):
+            return store, store.glob(source.uri)
+
+    def s3(self, source: S3Source, table: str, *, field: str, label: str, view: bool = False) -> None:
+        """Load the objects of an S3 source, by key."""
+        store, objects = self.objects(source, field=field, label=label)
+        with _in_field(label, f"{field}.uri", f"{field}.secretName" if source.secret_name else f"{field}.uri"):
             if not objects:
                 raise ObjectNotFound(f"there is no object at {source.uri}")
-            self.files(store, objects, source.format, table, label=label)
-        except ObjectNotFound as error:
-            raise ObjectNotFound(f"{label}: {error.message}", field=f"{field}.uri") from error
-        except AccessDenied as error:
-            where = f"{field}.secretName" if source.secret_name else f"{field}.uri"
-            raise AccessDenied(f"{label}: {error.message}", field=where) from error
+            self.files(store, objects, source.format, table, label=label, view=view)
 
-    def files(self, store: Store, objects: list[StoredObject], form: str, table: str, *, label: str) -> None:
+    def files(
+        self, store: Store, objects: Sequence[StoredObject], form: str, table: str, *, label: str, view: bool = False
+    ) -> None:
         """Download objects and load them into one table, in their order."""
-        folder = self.context.folder("inputs", table)
-        suffix = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}[form]
+        log.info("input found", input=label, files=len(objects), bytes=sum(o.size for o in objects))
+        self._fetch(store.download, [o.uri for o in objects], form, table, label=label, view=view)
 
-        def fetch(job: tuple[int, StoredObject]) -> tuple[Path, str]:
-            number, item = job
-            target = folder / f"{number:06d}{suffix}{'.gz' if item.uri.endswith('.gz') else ''}"
-            self.context.inputs[item.uri] = "sha256:" + store.download(item.uri, target)
-            return target, item.uri
+    def http(self, source: HttpSource, table: str, *, field: str, label: str, view: bool = False) -> None:
+        """Load one file of a web server, if it has the hash that it should have."""
+        authorization = None
+        if source.secret_name is not None:
+            authorization = self._secret(source.secret_name, "authorization", "authorization", field)
+            if not authorization.isprintable():
+                text = f"{field}: authorization in Secret {source.secret_name} must be one line of printable characters"
+                raise AccessDenied(text, field=f"{field}.secretName")
+        name, wanted = http.shown(source.url), source.sha256.lower()
 
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            found = dict(pool.map(fetch, enumerate(objects)))
-        log.info("input read", input=label, files=len(found), bytes=sum(o.size for o in objects))
-        self.load(found, form, table, label=label)
-        for path in found:
-            path.unlink()
+        def fetch(_name: str, target: Path) -> str:
+            tracker, stop = self.context.tracker, self.context.stop
+            found = http.download(source.url, target, tracker=tracker, stop=stop, authorization=authorization)
+            if found != wanted:
+                target.unlink()
+                text = f"{label}: {name} has sha256 {found}, not {wanted}: nothing of it is used; if its content is to change, "
+                raise InvalidData(f"{text}say so in {field}.sha256", field=f"{field}.sha256")
+            return found
 
-    def load(self, files: dict[Path, str], form: str, table: str, *, label: str) -> None:
-        """Read local files (with the URIs that they came from) into a table; NaN becomes null."""
-        paths = list(files)
-        options = _csv_options(files, label, self.connection) if form == "csv" else ""
-        try:
-            self.connection.execute(f"CREATE TABLE {quote(table)} AS {_select(form, paths, options)}")
-        except duckdb.OutOfMemoryException as error:
-            raise MemoryError(str(error)) from error
-        except duckdb.Error as error:
-            raise self._blame(files, form, options, error, label) from error
-        _nan_to_null(self.connection, table)
+        with _in_field(label, f"{field}.url", f"{field}.secretName" if source.secret_name else f"{field}.url"):
+            self._fetch(fetch, [name], source.format, table, label=label, view=view)
 
-    def _blame(self, files: dict[Path, str], form: str, options: str, error: duckdb.Error, label: str) -> InvalidData:
-        """Find the file that cannot be read."""
-        for path, uri in files.items():
-            try:
-                self.connection.execute(f"CREATE TEMP TABLE _probe AS {_select(form, [path], options)}")
-                self.connection.execute("DROP TABLE _probe")
-            except duckdb.Error as alone:
-                return InvalidData(f"{label}: {uri} cannot be read as {form}: {_words(alone, path, uri)}")
-        text = engine.SqlProblem(error).message
-        for path, uri in files.items():
-            text = text.replace(str(path), uri)
-        return InvalidData(f"{label}: the files cannot be read together: {text}")
+    def volume_files(self, source: VolumeSource, *, field: str, label: str) -> tuple[Volume, list[str]]:
+        """What a volume source stands for, and where it lies."""
+        with _in_field(label, f"{field}.path", f"{field}.path"):
+            volume = Volume(self.context, source.claim_name)
+            return volume, volume.names(source.path)
 
-    def dataset(self, ref: ArtifactRef, table: str, *, label: str) -> None:
+    def volume(self, source: VolumeSource, table: str, *, field: str, label: str, view: bool = False) -> None:
+        """Load files of a mounted claim, by name."""
+        volume, found = self.volume_files(source, field=field, label=label)
+        names = {volume.uri(name): name for name in found}
+
+        def fetch(uri: str, target: Path) -> str:
+            return volume.copy(names[uri], target)
+
+        with _in_field(label, f"{field}.path", f"{field}.path"):
+            if not names:
+                raise ObjectNotFound(f"there is no file at {volume.uri(source.path)}")
+            self._fetch(fetch, list(names), source.format, table, label=label, view=view)
+
+    def dataset(self, ref: ArtifactRef, table: str, *, label: str, view: bool = False) -> None:
         """Load all splits of a dataset version, one after the other."""
         artifact = Artifact(self.context, ref, name=f"dataset-{table}")
         files = {artifact.fetch(f"{split}.parquet"): f"{ref.uri}/{split}.parquet" for split in SPLITS}
-        self.load(files, "parquet", table, label=label)
+        self._load(Files(files, "parquet", label), table, view=view)
 
-    def input(self, item: ResolvedInput, index: int) -> None:
-        """Load one S3 or dataset input."""
-        field, label = f"spec.inputs[{index}]", f"input {item.name}"
-        if item.s3 is not None:
-            self.s3(item.s3, item.name, field=f"{field}.s3", label=label)
-        elif item.dataset is not None:
-            self.dataset(item.dataset, item.name, label=label)
+    def _fetch(
+        self, fetch: Callable[[str, Path], str], names: Sequence[str], form: str, table: str, *, label: str, view: bool
+    ) -> None:
+        """Bring files here, note their hashes, and load them in the order of their names' list."""
+        folder = self.context.folder("inputs", table)
 
+        def one(job: tuple[int, str]) -> tuple[Path, str]:
+            number, name = job
+            target = folder / local_name(number, form, name)
+            self.context.inputs[name] = "sha256:" + fetch(name, target)
+            return target, name
 
-def _select(form: str, paths: list[Path], options: str) -> str:
-    listed = "[" + ", ".join(literal(str(path)) for path in paths) + "]"
-    if form == "parquet":
-        return f"SELECT * FROM read_parquet({listed}, union_by_name = true, hive_partitioning = false)"
-    if form == "csv":
-        return f"SELECT * FROM read_csv({listed}, union_by_name = true, hive_partitioning = false, {options})"
-    return (
-        f"SELECT * FROM read_json({listed}, format = 'newline_delimited', union_by_name = true, sample_size = -1, "
-        "hive_partitioning = false)"
-    )
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            found = dict(pool.map(one, enumerate(names)))
+        log.info("input read", input=label, files=len(found), bytes=sum(path.stat().st_size for path in found))
+        self._load(Files(found, form, label), table, view=view)
 
+    def _load(self, files: Files, table: str, *, view: bool) -> None:
+        if view and files.form == "parquet":
+            files.view(self.connection, table)
+            self._views[table] = files
+            return
+        files.table(self.connection, table)
+        _remove(files)
 
-def _words(error: duckdb.Error, path: Path, uri: str) -> str:
-    """DuckDB's message without its long list of settings, with the user's name of the file."""
-    text = engine.SqlProblem(error).message.replace(str(path), uri)
-    for noise in ("Possible fixes:", "Possible solutions:", "The search space used was:"):
-        text = text.split(noise)[0]
-    return text.strip().rstrip(".")
-
-
-def _header(path: Path) -> str:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        return str(file.readline())
-
-
-def _csv_options(files: dict[Path, str], label: str, connection: duckdb.DuckDBPyConnection) -> str:
-    """Fix the delimiter from the first header and check every row's width, or a broken row would change the dialect."""
-    delimiter = ""
-    for path, uri in files.items():
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the views: a file that is bad is named."""
         try:
-            header = _header(path)
-        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-            raise InvalidData(f"{label}: {uri} cannot be read as csv: {error}") from error
-        if not header.strip():
-            raise InvalidData(f"{label}: {uri} is empty: it has not even a header line")
-        delimiter = delimiter or max(",;\t|", key=header.count)
-        width = len(next(csv.reader(io.StringIO(header), delimiter=delimiter)))
-        shape = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
-        fixed = f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"'"
-        try:
-            connection.execute(
-                f"SELECT count(*) FROM read_csv([{literal(str(path))}], auto_detect = false, strict_mode = true, "
-                f"{fixed}, columns = {{{shape}}})"
-            ).fetchall()
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise MemoryError(str(error)) from error
         except duckdb.Error as error:
-            raise InvalidData(f"{label}: {uri} cannot be read as csv: {_words(error, path, uri)}") from error
-    return f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', sample_size = -1"
+            for files in self._views.values():
+                if bad := files.bad_file(self.connection):
+                    raise bad from error
+            raise
+
+    def discard(self) -> None:
+        """Drop the views and remove their files."""
+        for table, files in self._views.items():
+            self.connection.execute(f"DROP VIEW {quote(table)}")
+            _remove(files)
+        self._views.clear()
 
 
-def _nan_to_null(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """NaN counts as missing everywhere, whatever wrote the file."""
-    floats = [name for name, kind in engine.columns(connection, table).items() if kind in ("FLOAT", "DOUBLE")]
-    for name in floats:
-        column = quote(name)
-        connection.execute(f"UPDATE {quote(table)} SET {column} = NULL WHERE isnan({column})")
+def _remove(files: Files) -> None:
+    for path in files.names:
+        path.unlink()
+
+
+@contextmanager
+def _in_field(label: str, address: str, credentials: str) -> Iterator[None]:
+    """Say which input and which of its fields a failure is about, where the failure does not know."""
+    try:
+        yield
+    except TaskError as error:
+        if error.field is None and isinstance(error, ObjectNotFound | AccessDenied | InvalidData):
+            where = credentials if isinstance(error, AccessDenied) else address
+            message = error.message if error.message.startswith(label) else f"{label}: {error.message}"
+            raise type(error)(message, field=where, reason=error.reason) from error
+        raise

@@ -5,25 +5,25 @@ from __future__ import annotations
 import duckdb
 
 from tidemill.contract.split import RandomSplit, Split, TimeSplit
-from tidemill_worker.data import engine
+from tidemill_worker.data import engine, rowhash
 from tidemill_worker.data.engine import quote
 from tidemill_worker.errors import ColumnMissing, ColumnType, DatasetEmpty, InvalidSpec
 
 SPLIT, ORDER = "_tidemill_split", "_tidemill_order"
-_BUCKETS = 1 << 52
 
 
 def split(connection: duckdb.DuckDBPyConnection, table: str, target: str, wish: Split) -> dict[str, int]:
-    """Make `target`: the rows with `_split` and `_order`. Returns rows by split."""
+    """Make `target`: the rows in their order, with SPLIT and ORDER. Returns rows by split."""
     kinds = engine.columns(connection, table)
     everything = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in kinds)
     if wish.by_time is not None:
         order, assignment = _by_time(connection, table, wish.by_time, kinds, everything)
     else:
         order, assignment = everything, _random(wish.random or RandomSplit(), kinds)
+    # numbered as they come out of the sort, which needs no window over all rows and so less memory
     connection.execute(
         f"CREATE TABLE {quote(target)} AS SELECT *, {assignment} AS {SPLIT} FROM ("
-        f"SELECT *, row_number() OVER (ORDER BY {order}) AS {ORDER} FROM {quote(table)}) ORDER BY {ORDER}"
+        f"SELECT *, row_number() OVER () AS {ORDER} FROM (SELECT * FROM {quote(table)} ORDER BY {order}))"
     )
     found = dict(connection.execute(f"SELECT {SPLIT}, count(*) FROM {quote(target)} GROUP BY 1").fetchall())
     rows = {name: int(found.get(name, 0)) for name in ("train", "validation", "test")}
@@ -38,17 +38,11 @@ def split(connection: duckdb.DuckDBPyConnection, table: str, target: str, wish: 
 def _random(wish: RandomSplit, kinds: dict[str, str]) -> str:
     if wish.validation + wish.test >= 1:
         raise InvalidSpec("spec.split.random: validation + test must stay below 1", field="spec.split.random")
-    number = _number(wish.seed, kinds)
+    number = rowhash.number(wish.seed, kinds)
     return (
         f"CASE WHEN {number} < {wish.test!r} THEN 'test' "
         f"WHEN {number} < {wish.test + wish.validation!r} THEN 'validation' ELSE 'train' END"
     )
-
-
-def _number(seed: int, kinds: dict[str, str]) -> str:
-    """A number in [0, 1) from the MD5 of the row's text: equal on every machine and for every version of DuckDB."""
-    parts = ", ".join(f"coalesce(CAST({quote(name)} AS VARCHAR), chr(30))" for name in kinds)
-    return f"('0x' || substr(md5(concat_ws(chr(31), '{seed}', {parts})), 1, 13))::BIGINT / {_BUCKETS}.0"
 
 
 def _by_time(
@@ -76,7 +70,7 @@ def _by_time(
         )
     order = f"{quote(wish.column)} ASC NULLS FIRST, {everything}"
     if wish.validation_rows == "Random":
-        validated = f"{_number(0, kinds)} < {wish.validation!r}"
+        validated = f"{rowhash.number(0, kinds)} < {wish.validation!r}"
     else:
         validated = f"{ORDER} > {total - test - round((total - test) * wish.validation)}"
     return order, f"CASE WHEN {ORDER} > {total - test} THEN 'test' WHEN {validated} THEN 'validation' ELSE 'train' END"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from tidemill.contract.reasons import FailureReason
+from tidemill_worker.data import sandbox
 from tidemill_worker.data.engine import SqlProblem, quote
 from tidemill_worker.errors import InvalidSpec
 
@@ -39,6 +40,7 @@ def select_into(connection: duckdb.DuckDBPyConnection, sql: str, table: str) -> 
             field=FIELD,
             reason=FailureReason.SQL_ERROR,
         )
+    sandbox.check(connection, sql, field=FIELD)
     body = statements[0].query.rstrip().rstrip(";")
     head = f"CREATE TABLE {quote(table)} AS (\n"
     statement = f"{head}{body}\n)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
@@ -12,53 +12,59 @@ from tidemill_worker.data import engine
 from tidemill_worker.data.engine import quote
 from tidemill_worker.errors import ColumnType
 
+AnyRow = Callable[[str, str], bool]
+"""Whether any row of a table meets a condition."""
+
 
 def union(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], target: str) -> None:
-    """`UNION ALL BY NAME` of the first input's columns, and of the bookkeeping columns of all.
+    """All rows of the tables, one table after the other, in a new one."""
+    found = {table: engine.columns(connection, table) for table in tables}
+    kinds = common(found, lambda table, condition: _any(connection, table, condition))
+    selects = (selected(table, has, kinds) for table, has in found.items())
+    connection.execute(f"CREATE TABLE {quote(target)} AS " + " UNION ALL ".join(selects))
 
-    Logged predictions are left out: SQL that wants them asks for them.
+
+def common(tables: Mapping[str, Mapping[str, str]], any_row: AnyRow) -> dict[str, str]:
+    """Column → type of the union: the first table's columns, and the bookkeeping columns of all.
+
+    Logged predictions are left out: SQL that wants them asks for them. Raises ColumnType when no type holds a column of all.
     """
     first, *others = tables
-    kinds = {
-        name: kind for name, kind in engine.columns(connection, first).items() if not name.startswith(PREDICTION_PREFIX)
-    }
-    if not others:
-        listed = ", ".join(quote(name) for name in kinds)
-        connection.execute(f"CREATE TABLE {quote(target)} AS SELECT {listed} FROM {quote(first)}")
-        return
-    selects, wider = [], dict(kinds)
+    kinds = {name: kind for name, kind in tables[first].items() if not name.startswith(PREDICTION_PREFIX)}
+    wider = dict(kinds)
     for table in others:
-        theirs = engine.columns(connection, table)
-        for name, kind in theirs.items():
+        for name, kind in tables[table].items():
             if name in kinds:
-                wider[name] = _common(connection, table, name, wider[name], kind, first)
+                wider[name] = _common(any_row, table, name, wider[name], kind, first)
             elif name.startswith(INTERNAL_COLUMN_PREFIX):
                 wider.setdefault(name, kind)
-        absent = [name for name in kinds if name not in theirs]
+        absent = [name for name in kinds if name not in tables[table]]
         if absent:
             log.warn("input lacks columns: they are null there", input=table, columns=absent)
-    for table in tables:
-        has = engine.columns(connection, table)
-        parts = [f"CAST({quote(n)} AS {k}) AS {quote(n)}" for n, k in wider.items() if n in has]
-        selects.append(f"SELECT {', '.join(parts) or 'NULL'} FROM {quote(table)}")
-    connection.execute(f"CREATE TABLE {quote(target)} AS " + " UNION ALL BY NAME ".join(selects))
+    return wider
 
 
-def _common(connection: duckdb.DuckDBPyConnection, table: str, name: str, ours: str, theirs: str, first: str) -> str:
+def selected(table: str, has: Mapping[str, str], kinds: Mapping[str, str]) -> str:
+    """A table's rows with the union's columns and types; null in those that it lacks."""
+    parts = (f"CAST({quote(n) if n in has else 'NULL'} AS {kind}) AS {quote(n)}" for n, kind in kinds.items())
+    return f"SELECT {', '.join(parts)} FROM {quote(table)}"
+
+
+def _common(any_row: AnyRow, table: str, name: str, ours: str, theirs: str, first: str) -> str:
     """The type that holds both: logged numbers are FP32, and whole ones go back to the integers they were."""
     if ours == theirs:
         return ours
     if engine.is_numeric(ours) and engine.is_numeric(theirs):
         if engine.is_integer(ours) and engine.is_integer(theirs):
             return "BIGINT" if "HUGE" not in ours + theirs and ours != "UBIGINT" != theirs else "HUGEINT"
-        if engine.is_integer(ours) and not _any(connection, table, f"{quote(name)} <> round({quote(name)})"):
+        if engine.is_integer(ours) and not any_row(table, f"{quote(name)} <> round({quote(name)})"):
             return ours
         return "DOUBLE"
-    if ours == "BOOLEAN" and engine.is_numeric(theirs) and not _any(connection, table, f"{quote(name)} NOT IN (0, 1)"):
+    if ours == "BOOLEAN" and engine.is_numeric(theirs) and not any_row(table, f"{quote(name)} NOT IN (0, 1)"):
         return ours
     if engine.is_time(ours) and engine.is_time(theirs):
         return "TIMESTAMP WITH TIME ZONE" if "ZONE" in ours + theirs else "TIMESTAMP"
-    if not _any(connection, table, f"{quote(name)} IS NOT NULL"):
+    if not any_row(table, f"{quote(name)} IS NOT NULL"):
         return ours
     raise ColumnType(
         f"input {table}: column {name!r} is {theirs.lower()}, but {ours.lower()} in input {first}: cast it with "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 
 from tidemill_worker.data.engine import literal, quote
-from tidemill_worker.data.split import ORDER, SPLIT
+from tidemill_worker.data.split import SPLIT
 
 ROW_GROUP = 122_880
 
@@ -20,20 +21,31 @@ def write_splits(
     """One parquet file a split, and `schema.json`. Row groups are streamed: memory stays bounded."""
     listed = ", ".join(quote(name) for name in kinds)
     for split in rows:
-        reader = connection.sql(
-            f"SELECT {listed} FROM {quote(table)} WHERE {SPLIT} = {literal(split)} ORDER BY {ORDER}"
-        ).to_arrow_reader(ROW_GROUP)
-        with pq.ParquetWriter(
-            folder / f"{split}.parquet",
-            reader.schema,
-            compression="zstd",
-            compression_level=3,
-            version="2.6",
-            data_page_version="1.0",
-            use_dictionary=True,
-            write_statistics=True,
-        ) as writer:
-            for batch in reader:
-                writer.write_batch(batch, row_group_size=ROW_GROUP)
+        # the table lies in its order, and DuckDB keeps that of a plain scan: to sort it again would only cost
+        query = f"SELECT {listed} FROM {quote(table)} WHERE {SPLIT} = {literal(split)}"
+        write_parquet(connection, query, folder / f"{split}.parquet")
     columns = [{"name": name, "type": kind.lower()} for name, kind in kinds.items()]
     (folder / "schema.json").write_text(json.dumps({"columns": columns, "rows": rows}, indent=1, ensure_ascii=False))
+
+
+def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    """The rows of a query as one file."""
+    reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+    with pq.ParquetWriter(
+        path,
+        reader.schema,
+        compression="zstd",
+        compression_level=3,
+        version="2.6",
+        data_page_version="1.0",
+        use_dictionary=True,
+        write_statistics=True,
+    ) as writer:
+        for batch in reader:
+            writer.write_batch(batch, row_group_size=ROW_GROUP)
+
+
+def write_table(connection: duckdb.DuckDBPyConnection, table: str, columns: Iterable[str], path: Path) -> None:
+    """All columns of a table as one file, the rows in an order that depends on nothing but them."""
+    order = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in columns)
+    write_parquet(connection, f"SELECT * FROM {quote(table)} ORDER BY {order}", path)

@@ -1,59 +1,25 @@
-"""The baseline: distributions of features and predictions in the training split, by which drift is measured.
-
-Bins are made from the values as the model receives them (FP32), or values that serving sees could fall beside an edge.
-"""
+"""The baseline: distributions of features and predictions in the training split, by which drift is measured."""
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
-from tidemill.contract.model import Baseline, FeatureBaseline
+from tidemill.contract.model import Baseline
 from tidemill.contract.names import PREDICTION_PREFIX
+from tidemill_worker.data.binning import categorical, numeric
 from tidemill_worker.model import tables
 from tidemill_worker.model.predictor import Predictor
 
-DECILES = np.arange(1, 10) / 10
-TOP_CATEGORIES = 20
-
-
-def numeric(name: str, values: np.ndarray) -> FeatureBaseline:
-    """Decile edges, each once; bin i holds [edges[i-1], edges[i])."""
-    seen = np.asarray(values, dtype=np.float32).astype(np.float64).reshape(-1)
-    present = np.sort(seen[~np.isnan(seen)])
-    finite = present[np.isfinite(present)]
-    edges = np.unique(np.quantile(finite, DECILES, method="inverted_cdf")) if len(finite) else np.empty(0)
-    counts = np.bincount(np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1)
-    return FeatureBaseline(
-        name=name,
-        kind="numeric",
-        edges=tuple(map(float, edges)),
-        counts=tuple(map(int, counts)),
-        missing=len(seen) - len(present),
-    )
-
-
-def categorical(name: str, values: np.ndarray) -> FeatureBaseline:
-    """The most frequent categories, ties by name, and one count for all others."""
-    distinct, numbers = np.unique(np.asarray([str(v) for v in values.reshape(-1)], dtype=object), return_counts=True)
-    found = {str(value): int(number) for value, number in zip(distinct, numbers, strict=True)}
-    missing = found.pop("", 0)
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    top = ordered[:TOP_CATEGORIES]
-    return FeatureBaseline(
-        name=name,
-        kind="categorical",
-        categories=tuple(value for value, _ in top),
-        counts=(*(number for _, number in top), sum(number for _, number in ordered[TOP_CATEGORIES:])),
-        missing=missing,
-    )
-
 
 def baseline(predictor: Predictor, table: pa.Table) -> Baseline:
-    """Of every input that one column feeds, and of every output with one value a row."""
+    """Of every input that one column feeds with one value a row, and of every output with one.
+
+    The time of a forecast is none: it never was before.
+    """
+    forecast = predictor.signature.forecast
     features = []
     for spec in predictor.signature.inputs:
-        if spec.column is None:
+        if spec.column is None or spec.shape[1:] not in ((1,), ()) or (forecast and spec.column == forecast.time):
             continue
         if spec.datatype == "BYTES":
             features.append(categorical(spec.name, tables.texts(table, spec.column)))

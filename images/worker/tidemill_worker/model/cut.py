@@ -6,6 +6,8 @@ text outputs are dropped; what was cut is returned as plain data, to be done by 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -14,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tidemill_worker.errors import ModelInvalid
 
 Preprocessing = dict[str, Any]
+_TRANSFORM = re.compile(r"pre/\d+/(\w+)/")
+"""Nodes of the trainers' `preprocessing`: its place and the transform."""
 
 
 def cut_text(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Preprocessing]:
@@ -27,10 +31,7 @@ def cut_text(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Preprocessing]:
             continue
         users = [node for node in graph.node if value.name in node.input]
         if len(users) != 1 or users[0].op_type != "LabelEncoder":
-            raise ModelInvalid(
-                f"text input {value.name} goes into {', '.join(n.op_type for n in users) or 'nothing'}: only a text input "
-                "that a LabelEncoder turns into numbers can be exported"
-            )
+            raise ModelInvalid(_refusal(value.name, users))
         encoder = users[0]
         inputs[value.name] = _encoding(encoder)
         place = list(graph.input).index(value)
@@ -49,6 +50,20 @@ def cut_text(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Preprocessing]:
     del graph.value_info[:]
     onnx.checker.check_model(cut, full_check=True)
     return cut, {"inputs": inputs, "outputs": outputs}
+
+
+def _refusal(name: str, users: Sequence[onnx.NodeProto]) -> str:
+    """Why a text input stays text: in the spec's words where the graph is one of our own."""
+    for node in users:
+        if own := _TRANSFORM.match(node.name):
+            return (
+                f"column {name!r}: preprocessing {own[1]} reads text inside the model, and an export has numbers only: use "
+                "oneHot, ordinal or targetEncode, or none, for a model that is exported"
+            )
+    kinds = ", ".join(node.op_type for node in users) or "nothing"
+    return (
+        f"text input {name} goes into {kinds}: only a text input that a LabelEncoder turns into numbers can be exported"
+    )
 
 
 def _encoding(encoder: onnx.NodeProto) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,39 +11,112 @@ import pyarrow as pa
 from tidemill.contract.model import Evaluation
 from tidemill_worker.artifact import Artifact
 from tidemill_worker.errors import InvalidData, ModelInvalid
-from tidemill_worker.model import metrics, tables
+from tidemill_worker.model import metrics, tables, windows
+from tidemill_worker.model.classification import ClassificationRows
+from tidemill_worker.model.forecasts import ForecastRows
 from tidemill_worker.model.predictor import Predictor
+from tidemill_worker.model.regression import RegressionRows
+
+Rows = RegressionRows | ClassificationRows | ForecastRows
 
 
-def evaluate(predictor: Predictor, table: pa.Table) -> tuple[dict[str, float], int]:
-    """Metrics and the number of rows that have a label."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The labelled rows of a table, and the model's answers beside the labels, in the same order."""
+
+    table: pa.Table
+    rows: Rows
+
+
+def rows_of(predictor: Predictor, dataset: Artifact, split: str) -> pa.Table:
+    """What a model is judged on: the rows of a split, or the windows that a forecasting model cuts from them."""
+    if predictor.signature.forecast is not None:
+        return windows.read(dataset, predictor.signature, split)
+    return tables.read_split(dataset, split)
+
+
+def score(predictor: Predictor, table: pa.Table) -> Scored:
+    """Run the model on every row that has a label. Raises ModelInvalid when an answer is not finite.
+
+    `table` is what `rows_of` gives.
+    """
     signature = predictor.signature
     if signature.target is None:
         raise InvalidData("the model's signature names no target column: nothing to compare predictions with")
+    if signature.forecast is not None:
+        outputs = predictor.run(table)
+        for answer in outputs.values():
+            _need_finite(answer)
+        return Scored(table=table, rows=ForecastRows.of(table, signature.target, signature.forecast, outputs))
     tables.need(table.column_names, [signature.target], "the dataset")
     if signature.task == "Classification":
         target = tables.labels(table, signature.target)
         present = target != ""
     else:
         target = tables.numbers(table, signature.target)
-        present = ~np.isnan(target)
+        present = np.isfinite(target)
     table, target = table.filter(pa.array(present)), target[present]
-    if not len(target):
-        return {}, 0
     outputs = predictor.run(table)
-    if signature.task == "Classification":
+    return Scored(table=table, rows=judge(predictor, target, outputs))
+
+
+def judge(predictor: Predictor, target: np.ndarray, outputs: dict[str, np.ndarray]) -> Rows:
+    """The model's outputs beside the target: numbers of a regression, texts of a classification."""
+    if predictor.signature.task == "Classification":
+        classes = predictor.signature.classes or ()
+        if not len(target):
+            return ClassificationRows.of(target, target, None, classes)
         label, probabilities = class_outputs(predictor, outputs)
         if probabilities is not None:
             _need_finite(probabilities)
-        found = metrics.classification(target, label, probabilities, signature.classes or ())
-    else:
-        prediction = prediction_of(predictor, outputs).astype(np.float64)
-        _need_finite(prediction)
-        found = metrics.regression(target, prediction)
-    return {name: float(f"{value:.9g}") for name, value in found.items()}, len(target)
+        return ClassificationRows.of(target, label, probabilities, classes)
+    prediction = prediction_of(predictor, outputs).astype(np.float64)
+    _need_finite(prediction)
+    return RegressionRows(target=target, prediction=prediction)
+
+
+def side_by_side(
+    other: Predictor, predictor: Predictor, judged: Scored, dataset: Artifact, split: str
+) -> tuple[Rows, Rows]:
+    """What another model gives for the rows that `predictor` was judged on, and those rows.
+
+    Of two forecasting models that are the windows which both can answer: one may need more history than the other. Raises
+    InvalidData when they forecast another number of steps, or share no window.
+    """
+    ours, theirs = predictor.signature.forecast, other.signature.forecast
+    if ours is None or theirs is None:
+        return score(other, judged.table).rows, judged.rows
+    for what in ("horizon", "frequency", "series", "time"):
+        mine, its = getattr(ours, what), getattr(theirs, what)
+        if mine != its:
+            raise InvalidData(
+                f"one of the forecasts has {what} {mine}, the other {its}: they are not of the same values"
+            )
+    others = score(other, rows_of(other, dataset, split))
+    mine, its = windows.common(judged.table, others.table, ours)
+    if not len(mine):
+        raise InvalidData(f"the two models have no forecast of the {split} split in common: do their strides differ?")
+    return others.rows.take(its), judged.rows.take(mine)
+
+
+def rejudge(predictor: Predictor, rows: Rows, outputs: dict[str, np.ndarray]) -> Rows:
+    """The same rows with other answers of the model."""
+    if isinstance(rows, ForecastRows):
+        return rows.answered(outputs)
+    if isinstance(rows, ClassificationRows):
+        return judge(predictor, np.array(rows.names, dtype=object)[rows.truth], outputs)
+    return judge(predictor, rows.target, outputs)
+
+
+def evaluate(predictor: Predictor, table: pa.Table) -> tuple[dict[str, float], int]:
+    """Metrics and the number of rows that have a label."""
+    rows = score(predictor, table).rows
+    return metrics.metrics(rows), len(rows)
 
 
 def _need_finite(values: np.ndarray) -> None:
+    if not len(values):
+        return
     bad = int(np.sum(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
     if bad:
         raise ModelInvalid(
@@ -83,7 +157,7 @@ def evaluate_splits(
     """Metrics by split; a split without labelled rows is left out."""
     found, rows = {}, {}
     for split in splits:
-        result, number = evaluate(predictor, tables.read_split(dataset, split))
+        result, number = evaluate(predictor, rows_of(predictor, dataset, split))
         rows[split] = number
         if number:
             found[split] = result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tidemill.contract.model import (
     Signature,
 )
 from tidemill_worker.model import tables
+from tidemill_worker.model.predictor import values
 
 CALIBRATION_ROWS = 512
 Example = dict[str, list[float | int | str | bool | None]]
@@ -34,6 +36,10 @@ def example_row(table: pa.Table, signature: Signature) -> Example:
     chosen = table.slice(best, 1)
     example: Example = {}
     for spec in signature.inputs:
+        if spec.column is not None and math.prod(spec.shape[1:]) > 1:
+            whole = values(chosen, spec, spec.column).reshape(-1)
+            example[spec.name] = [_scalar(v, spec.datatype) for v in whole.astype(np.float64)]
+            continue
         names = [spec.column] if spec.column is not None else tables.matrix_columns(table.column_names, signature)
         if spec.datatype == "BYTES":
             example[spec.name] = [str(tables.texts(chosen, name)[0]) for name in names]

@@ -1,71 +1,50 @@
-"""Metrics of regression and classification in plain numpy."""
+"""Metrics by name: which way is better, and by how much one model beats another.
+
+The figures themselves are computed by `regression.py` and `classification.py`, for many weightings of the rows at once: a
+bootstrap resample is a weighting by how often each row was drawn, so that intervals need no second implementation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Protocol, Self
 
 import numpy as np
 
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "medianAbsoluteError", "logLoss"})
-HIGHER_IS_BETTER = frozenset({"r2", "accuracy", "f1Macro", "rocAuc"})
-_SMALLEST = 1e-15
+from tidemill.contract.directions import LOWER_IS_BETTER
 
 
-def regression(target: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """mae, rmse, r2, medianAbsoluteError."""
-    error = np.abs(target - prediction)
-    square = float(np.mean(error**2))
-    variance = float(np.var(target))
-    result = {
-        "mae": float(np.mean(error)),
-        "rmse": float(np.sqrt(square)),
-        "medianAbsoluteError": float(np.median(error)),
-    }
-    if variance > 0:
-        result["r2"] = 1 - square / variance
-    return result
+class Judged(Protocol):
+    """Labelled rows beside a model's answers."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Some of the rows, by index or mask."""
+
+    def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Every metric for each row of `weights` [weightings, rows]; NaN where one does not exist."""
 
 
-def classification(
-    target: np.ndarray, label: np.ndarray, probabilities: np.ndarray | None, classes: Sequence[str]
-) -> dict[str, float]:
-    """accuracy, f1Macro; with probabilities logLoss, and rocAuc for two classes. Unknown classes count as wrong."""
-    result = {"accuracy": float(np.mean(target == label)), "f1Macro": _f1_macro(target, label)}
-    if probabilities is None:
-        return result
-    place = {name: i for i, name in enumerate(classes)}
-    index = np.array([place.get(name, -1) for name in target])
-    rows = np.arange(len(index))
-    likelihood = np.where(index >= 0, probabilities[rows, np.maximum(index, 0)], 0.0).astype(np.float64)
-    result["logLoss"] = float(-np.mean(np.log(np.clip(likelihood, _SMALLEST, 1.0))))
-    positive = index == 1
-    if len(classes) == 2 and 0 < positive.sum() < len(positive):
-        result["rocAuc"] = _roc_auc(positive, probabilities[:, 1])
-    return result
-
-
-def _f1_macro(target: np.ndarray, label: np.ndarray) -> float:
-    scores = []
-    for name in sorted(set(target) | set(label)):
-        hits = float(np.sum((target == name) & (label == name)))
-        scores.append(2 * hits / float(np.sum(target == name) + np.sum(label == name)))
-    return float(np.mean(scores))
-
-
-def _roc_auc(positive: np.ndarray, score: np.ndarray) -> float:
-    """The probability that a positive row scores above a negative one; ties count half."""
-    order = np.argsort(score, kind="stable")
-    ordered = score[order]
-    _, first, counts = np.unique(ordered, return_index=True, return_counts=True)
-    ranks = np.empty(len(score))
-    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
-    number = int(positive.sum())
-    return float((ranks[positive].sum() - number * (number + 1) / 2) / (number * (len(score) - number)))
+def metrics(rows: Judged) -> dict[str, float]:
+    """The metrics that exist, each row counted once, to nine significant digits; nothing without rows."""
+    if not len(rows):
+        return {}
+    found = rows.measure(np.ones((1, len(rows))))
+    return {name: float(f"{value[0]:.9g}") for name, value in found.items() if np.isfinite(value[0])}
 
 
 def improvement(metric: str, champion: float, challenger: float) -> float:
     """Relative and positive when the challenger is better."""
+    return float(improvements(metric, np.array([champion]), np.array([challenger]))[0])
+
+
+def improvements(metric: str, champion: np.ndarray, challenger: np.ndarray) -> np.ndarray:
+    """The same for many pairs at once. Beside a champion of zero there is no ratio: the sign alone is told."""
     gain = champion - challenger if metric in LOWER_IS_BETTER else challenger - champion
-    if champion == 0:
-        return 0.0 if gain == 0 else float(np.sign(gain))
-    return gain / abs(champion)
+    return np.asarray(np.where(champion == 0, np.sign(gain), gain / np.where(champion == 0, 1.0, np.abs(champion))))
+
+
+def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weighted means [weightings]. Not by BLAS, whose order of summation depends on the number of threads."""
+    return np.asarray(np.einsum("wr,r->w", weights, values) / weights.sum(axis=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,18 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 
-from tidemill.contract.model import MODEL_FILE, SIGNATURE_FILE, Signature, TensorSpec
+from tidemill.contract.model import MODEL_FILE, SIGNATURE_FILE, TOKENIZER_FILE, Signature, TensorSpec
 from tidemill_worker.artifact import Artifact
-from tidemill_worker.errors import InvalidData, ModelInvalid
-from tidemill_worker.model import tables
+from tidemill_worker.errors import InvalidData, InvalidSpec, ModelInvalid
+from tidemill_worker.model import pictures, tables
+from tidemill_worker.model.tokens import Tokenizer
 
-BATCH = 8192
+BATCH, BATCH_TOKENS = 8192, 16_384
+"""Rows that are computed at a time; of a model that takes tokens, so many of these at most."""
+PICTURE = 4
+"""Dimensions of a tensor of pictures: row, height, width, channel."""
+_NUMBERS = 1 << 18
+"""Of one input in a batch, where rows have many."""
 NUMPY: dict[str, type[np.generic]] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
@@ -31,20 +39,26 @@ NUMPY: dict[str, type[np.generic]] = {
 }
 
 
-def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU that starts no more threads than it may."""
+def open_session(model: Path | bytes) -> ort.InferenceSession:
+    """An ONNX Runtime session on one thread of the CPU: several would add up an ensemble of trees in another order."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        whole = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises its own classes, RuntimeError and more
-        raise ModelInvalid(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        name = "the model" if isinstance(model, bytes) else model.name
+        raise ModelInvalid(f"ONNX Runtime cannot load {name}: {error}") from error
 
 
 def values(table: pa.Table, spec: TensorSpec, column: str) -> np.ndarray:
-    """A column as the model's input tensor of shape [rows, 1]."""
+    """A column as the model's input tensor: [rows, 1], of a column of lists [rows, length], of pictures their pixels."""
+    if len(spec.shape) == PICTURE:
+        return pictures.pixels(table, column, (spec.shape[1], spec.shape[2], spec.shape[3]))
+    if pa.types.is_fixed_size_list(table.schema.field(column).type):
+        return tables.vectors(table, column).astype(NUMPY[spec.datatype])
     if spec.datatype == "BYTES":
         return tables.texts(table, column).reshape(-1, 1)
     number = tables.numbers(table, column)
@@ -60,11 +74,15 @@ def values(table: pa.Table, spec: TensorSpec, column: str) -> np.ndarray:
 
 
 class Predictor:
-    """A loaded model."""
+    """A loaded model. `threads` batches are computed at a time; the answers are the same for any number of them."""
 
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
-        self.session = open_session(path, threads)
-        self.signature = signature
+        self.session = open_session(path)
+        self.signature, self._threads = signature, threads
+        self._path, self._batch = path, BATCH
+        self._tokenizer: Tokenizer | None = None
+        if signature.tokens is not None:
+            self._batch = max(1, BATCH_TOKENS // signature.tokens.max_tokens)
         inputs = {i.name for i in self.session.get_inputs()}
         outputs = {o.name for o in self.session.get_outputs()}
         missing = [t.name for t in signature.inputs if t.name not in inputs]
@@ -77,12 +95,18 @@ class Predictor:
         """The model of an artifact, verified."""
         signature = artifact.parse(SIGNATURE_FILE, Signature)
         for entry in artifact.manifest.files:
-            if entry.path == MODEL_FILE or entry.path.endswith((".data", ".bin")):
+            if entry.path in (MODEL_FILE, TOKENIZER_FILE) or entry.path.endswith((".data", ".bin")):
                 artifact.fetch(entry.path)
         return cls(artifact.fetch(MODEL_FILE), signature, threads=threads)
 
     def columns(self, available: list[str]) -> list[str]:
-        """The columns that the model reads."""
+        """The columns that the model reads. Raises InvalidSpec for a language model, which reads none."""
+        if self.signature.tokens is not None:
+            if self.signature.tokens.column is None:
+                raise InvalidSpec(
+                    "a language model goes on with tokens: it answers no row of a dataset, serve it Online"
+                )
+            return [self.signature.tokens.column]
         named = [t.column for t in self.signature.inputs if t.column is not None]
         if len(named) == len(self.signature.inputs):
             return named
@@ -90,7 +114,11 @@ class Predictor:
 
     def feed(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Input tensors of the rows."""
-        tables.need(table.column_names, list(self.columns(table.column_names)), "the dataset")
+        columns = list(self.columns(table.column_names))
+        tables.need(table.column_names, columns, "the dataset")
+        if self.signature.tokens is not None:
+            self._tokenizer = self._tokenizer or Tokenizer(self._path.parent, self.signature.tokens)
+            return self._tokenizer.feed(list(tables.texts(table, columns[0])))
         feed = {}
         for spec in self.signature.inputs:
             if spec.column is not None:
@@ -112,6 +140,14 @@ class Predictor:
     def run(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Outputs of all rows by name, computed in batches."""
         if table.num_rows == 0:
-            return {spec.name: np.empty((0, *(1 for _ in spec.shape[1:]))) for spec in self.signature.outputs}
-        parts = [self.run_feed(self.feed(table.slice(start, BATCH))) for start in range(0, table.num_rows, BATCH)]
+            return {spec.name: np.empty((0, *(abs(d) for d in spec.shape[1:]))) for spec in self.signature.outputs}
+
+        wide = max(abs(math.prod(spec.shape[1:])) for spec in self.signature.inputs)
+        size = min(self._batch, max(1, _NUMBERS // max(wide, 1)))
+
+        def batch(start: int) -> dict[str, np.ndarray]:
+            return self.run_feed(self.feed(table.slice(start, size)))
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            parts = list(pool.map(batch, range(0, table.num_rows, size)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

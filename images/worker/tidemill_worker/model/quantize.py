@@ -25,6 +25,7 @@ from onnxruntime.quantization import (
 
 from tidemill_worker import log
 from tidemill_worker.errors import ModelInvalid
+from tidemill_worker.model.ensembles import tree_ensembles
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
 SMALLEST = 512
@@ -70,11 +71,20 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]
 def layers(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes worth quantizing, in order."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    own = model.producer_name == "tidemill"  # whose preprocessing is named `pre/…`
     return [
         node.name
         for node in model.graph.node
         if node.op_type in OPERATORS and node.name and max((sizes.get(i, 0) for i in node.input), default=0) >= SMALLEST
+        if not (own and node.name.startswith("pre/"))
     ]
+
+
+def why_not(source: Path) -> str:
+    """What is said of a model in which nothing is worth quantizing."""
+    if tree_ensembles(onnx.load(source, load_external_data=False)):
+        return "the model is an ensemble of trees, which compares and adds up and has no matrices"
+    return f"the model has no {', '.join(OPERATORS[:-1])} or {OPERATORS[-1]} of a worthwhile size"
 
 
 def quantize(source: Path, target: Path, feed: dict[str, np.ndarray], recipe: Recipe) -> bool:

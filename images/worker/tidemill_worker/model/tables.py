@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,13 +31,15 @@ def kind(data_type: pa.DataType) -> Kind:
     return "other"
 
 
-def read_split(dataset: Artifact, split: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One split of a dataset artifact, verified."""
+def read_split(
+    dataset: Artifact, split: str, columns: Sequence[str] | None = None, *, field: str | None = None
+) -> pa.Table:
+    """One split of a dataset artifact, verified. `field` says in errors where the columns were named."""
     path = dataset.fetch(f"{split}.parquet")
     try:
         file = pq.ParquetFile(path)
         if columns is not None:
-            need(file.schema_arrow.names, columns, dataset.ref.uri)
+            need(file.schema_arrow.names, columns, dataset.ref.uri, field=field)
         return file.read(columns=list(columns) if columns is not None else None)
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactCorrupt(f"{dataset.ref.uri}/{split}.parquet cannot be read: {error}") from error
@@ -61,6 +64,15 @@ def numbers(table: pa.Table, name: str, *, field: str | None = None) -> np.ndarr
         column = pc.cast(column, pa.uint8())
     values = pc.cast(column, pa.float64(), safe=False)
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def vectors(table: pa.Table, name: str) -> np.ndarray:
+    """A column of lists of the same length, [rows, length], in the numbers' own type."""
+    column = table.column(name).combine_chunks()
+    if not pa.types.is_fixed_size_list(column.type):
+        raise ColumnType(f"column {name!r} is {column.type}, not lists of numbers of one length")
+    width = column.type.list_size
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
 
 def texts(table: pa.Table, name: str) -> np.ndarray:
@@ -105,4 +117,4 @@ def matrix_columns(available: list[str], signature: Signature) -> list[str]:
 
 def class_order(name: str) -> tuple[int, float, str]:
     """Whole numbers by value, then text by alphabet."""
-    return (0, float(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)
+    return (0, float(name), name) if re.fullmatch(r"-?\d+", name) else (1, 0.0, name)

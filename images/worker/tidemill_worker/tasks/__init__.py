@@ -10,15 +10,20 @@ from tidemill_worker.context import Context
 
 _MODULES = {
     "PrepareDataset": "prepare_dataset",
+    "PruneDataset": "prune_dataset",
     "TrainModel": "train_model",
+    "TrainLanguageModel": "train_language_model",
+    "SearchModel": "search_model",
     "FetchDataset": "fetch_dataset",
     "PublishModel": "publish_model",
+    "WatchTraining": "watch_training",
     "VerifyModel": "verify_model",
     "OptimiseModel": "optimise_model",
     "ExportModel": "export_model",
     "ScoreBatch": "score_batch",
     "PublishEdge": "publish_edge",
     "CompareModels": "compare_models",
+    "EvaluateModel": "evaluate_model",
 }
 
 

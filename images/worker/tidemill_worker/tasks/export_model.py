@@ -30,6 +30,7 @@ from tidemill_worker.context import Context
 from tidemill_worker.errors import InvalidData, ModelInvalid
 from tidemill_worker.model.cut import Preprocessing, cut_text
 from tidemill_worker.model.edge import README, preprocess
+from tidemill_worker.model.ensembles import tree_ensembles
 from tidemill_worker.model.latency import medians
 from tidemill_worker.model.predictor import Predictor
 from tidemill_worker.model.weights import size_bytes
@@ -52,7 +53,13 @@ def _export(task: ExportModel, context: Context) -> ExportResult:
         raise InvalidData(f"model {task.artifact.uri} has no {CALIBRATION_FILE}: parity cannot be measured")
     rows = pq.read_table(source / CALIBRATION_FILE)
     context.tracker.phase("Converting", 0.3)
-    numeric, preprocessing = cut_text(onnx.load(source / MODEL_FILE))
+    model = onnx.load(source / MODEL_FILE)
+    if trees := tree_ensembles(model):
+        raise ModelInvalid(
+            f"OpenVINO has no operator for decision trees ({', '.join(trees)}): serve the model by a Deployment of mode Online "
+            "or Batch, or train a network for the edge"
+        )
+    numeric, preprocessing = cut_text(model)
     place = context.folder("export")
     _convert(numeric, context.folder("numeric") / MODEL_FILE, place)
     context.tracker.phase("Comparing", 0.7)

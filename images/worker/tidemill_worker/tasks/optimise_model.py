@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidemill.contract.model import CALIBRATION_FILE, MODEL_FILE, REPORT_FILE, VariantReport
+from tidemill.contract.model import CALIBRATION_FILE, MODEL_FILE, REPORT_FILE, VariantReport, is_not_served
 from tidemill.contract.optimisation import Tolerance
 from tidemill.contract.results import VariantResult
 from tidemill.contract.tasks import OptimiseModel
@@ -17,8 +17,8 @@ from tidemill_worker import log
 from tidemill_worker.artifact import Artifact, publish
 from tidemill_worker.context import Context
 from tidemill_worker.errors import InvalidData
-from tidemill_worker.model import quantize, tables
-from tidemill_worker.model.evaluation import class_outputs, evaluate, prediction_of
+from tidemill_worker.model import quantize
+from tidemill_worker.model.evaluation import class_outputs, evaluate, prediction_of, rows_of
 from tidemill_worker.model.latency import medians
 from tidemill_worker.model.predictor import Predictor
 from tidemill_worker.model.weights import external_files, size_bytes
@@ -42,7 +42,7 @@ def _optimise(task: OptimiseModel, context: Context) -> VariantResult:
     # A quantized model holds its weights in itself; one that is only copied needs its weights beside it.
     replaced = {MODEL_FILE, *external_files(source / MODEL_FILE)} if quantized is not None else set()
     for entry in artifact.manifest.files:
-        if entry.path not in {REPORT_FILE, *replaced}:
+        if entry.path not in {REPORT_FILE, *replaced} and not is_not_served(entry.path):
             (place / entry.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / entry.path, place / entry.path)
     if quantized is not None:
@@ -55,7 +55,7 @@ def _optimise(task: OptimiseModel, context: Context) -> VariantResult:
     tolerance = task.optimisation.tolerance
     reason = _refusal(metric, before, after, increase, latency_before, latency_after, tolerance)
     if quantized is None:
-        reason = "nothing to quantize: the model has no Conv, Gemm or MatMul of a worthwhile size"
+        reason = f"nothing to quantize: {quantize.why_not(source / MODEL_FILE)}"
     report = VariantReport(
         name=task.optimisation.name,
         size_bytes_before=size_bytes(source / MODEL_FILE),
@@ -122,7 +122,7 @@ def _error(
     metric = "accuracy" if classification else "mae"
     if dataset is not None and original.signature.target is not None:
         for split in ("test", "validation"):
-            table = tables.read_split(dataset, split)
+            table = rows_of(original, dataset, split)
             before, number = evaluate(original, table)
             if number:
                 after, _ = evaluate(variant, table)

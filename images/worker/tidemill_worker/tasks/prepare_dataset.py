@@ -3,87 +3,166 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import duckdb
 
+from tidemill.contract.expectations import PREVIOUS
 from tidemill.contract.layout import join
-from tidemill.contract.results import DatasetResult
+from tidemill.contract.names import EXPECTATIONS_FILE, QUARANTINE_FILE
+from tidemill.contract.profile import Profile
+from tidemill.contract.results import ColumnInfo, DatasetResult, ExpectationResult, UnchangedResult
 from tidemill.contract.tasks import PrepareDataset
-from tidemill_worker.artifact import publish
+from tidemill_worker.artifact import Artifact, publish
 from tidemill_worker.context import Context
-from tidemill_worker.data import engine, expectations, inference_log, profile_html, steps
-from tidemill_worker.data.profile import column_info, profile
+from tidemill_worker.data import engine, expectations, inference_log
+from tidemill_worker.data.changes import changes
+from tidemill_worker.data.earlier import EarlierVersions
+from tidemill_worker.data.expectations import Checked
+from tidemill_worker.data.source_digest import source_digest
 from tidemill_worker.data.sources import Loader
 from tidemill_worker.data.split import split
-from tidemill_worker.data.sql import select_into
-from tidemill_worker.data.union import union
-from tidemill_worker.data.write import write_splits
-from tidemill_worker.errors import DatasetEmpty, InvalidSpec
+from tidemill_worker.data.transform import Transformation
+from tidemill_worker.data.write import write_splits, write_table
+from tidemill_worker.errors import DatasetEmpty, ExpectationFailed, InvalidData
+from tidemill_worker.profile import build as profile
+from tidemill_worker.profile import files
+from tidemill_worker.profile.columns import in_a_few_words
 from tidemill_worker.recorded import ArtifactResult, recorded
 
-_UNION, _RESULT, _SPLIT_TABLE = "_tidemill_union", "_tidemill_result", "_tidemill_rows"
+_RESULT, _SPLIT_TABLE = "_tidemill_result", "_tidemill_rows"
 
 
-def run(task: PrepareDataset, context: Context) -> ArtifactResult:
-    """The version that this very task made before, or a new one."""
+def run(task: PrepareDataset, context: Context) -> ArtifactResult | UnchangedResult:
+    """The version that this very task made before, or a new one; none when the sources are still what the task knows."""
+    if task.known_sources is not None and _sources(task, context) == task.known_sources:
+        return _unchanged(task, context, task.known_sources)
     return recorded(context, task, task.root, lambda: _prepare(task, context))
 
 
+def _sources(task: PrepareDataset, context: Context) -> str:
+    context.tracker.phase("Listing")
+    with duckdb.connect() as connection:
+        return source_digest(Loader(context, connection), task.inputs)
+
+
+def _unchanged(task: PrepareDataset, context: Context, sources: str) -> UnchangedResult:
+    """Nothing has changed but the time: what depends on it is looked at again."""
+    results: tuple[ExpectationResult, ...] = ()
+    if task.previous is not None and any(e.freshness for e in task.expectations):
+        artifact = Artifact(context, task.previous, name="dataset")
+        if artifact.has(EXPECTATIONS_FILE):
+            report = json.loads(artifact.fetch(EXPECTATIONS_FILE).read_bytes())
+            results = expectations.check_freshness_again(report, task.expectations)
+    return UnchangedResult(source_digest=sources, expectations=results)
+
+
 def _prepare(task: PrepareDataset, context: Context) -> DatasetResult:
+    sources = _sources(task, context)  # before they are read: what changes meanwhile is seen by the next look
+    earlier = EarlierVersions(context, task.previous, task.earlier or ())
+    folder = context.folder("dataset")
     connection = engine.connect(context.folder("spill"), context.environment.memory_bytes)
     try:
-        return _version(task, context, connection)
+        result = _version(task, context, connection, earlier, folder)
+    except (InvalidData, ExpectationFailed) as error:
+        error.source_digest = sources
+        raise
     finally:
         connection.close()
+    before = earlier(PREVIOUS)
+    different = None
+    if before is not None and before.ref.digest != result.artifact.digest:
+        context.tracker.phase("Comparing", 0.97, before.name)
+        different = changes(before, folder, rows=sum(result.rows.values()))
+    return result.model_copy(update={"source_digest": sources, "changes": different})
 
 
-def _version(task: PrepareDataset, context: Context, connection: duckdb.DuckDBPyConnection) -> DatasetResult:
-    loader = Loader(context, connection)
+def _version(
+    task: PrepareDataset,
+    context: Context,
+    connection: duckdb.DuckDBPyConnection,
+    earlier: EarlierVersions,
+    folder: Path,
+) -> DatasetResult:
+    loader, transformation = Loader(context, connection), Transformation.of(task, _RESULT)
+    if task.ray is not None:  # only its own image has the library
+        from tidemill_worker.data import over_ray
+
+        transformation = over_ray.gather(task, task.ray, loader, transformation)
     for index, item in enumerate(task.inputs):
+        if task.ray is not None and transformation.read_once(item.name):
+            continue
         context.tracker.phase("Downloading", 0.3 * index / len(task.inputs), f"input {item.name}")
         if item.inference_log is not None:
             inference_log.load(loader, item.inference_log, item.name, index)
         else:
-            loader.input(item, index)
-    engine.lock(connection)
+            loader.input(item, index, view=transformation.read_once(item.name))
     context.tracker.phase("Transforming", 0.3)
-    _transform(task, connection)
+    if task.ray is None:
+        transformation.gather(loader)
+    engine.lock(connection)
+    transformation.apply(connection)
     if not engine.count(connection, _RESULT):
         raise DatasetEmpty(
             f"{task.owner}: no row is left" + (" after the transform" if task.transform else ": the inputs are empty"),
             field="spec.transform" if task.transform else "spec.inputs",
         )
     context.tracker.phase("Checking", 0.5)
-    checked = expectations.check(connection, _RESULT, task.expectations)
+    checked = expectations.check(
+        connection,
+        _RESULT,
+        task.expectations,
+        max_quarantined=task.max_quarantined,
+        earlier=earlier,
+    )
     kinds = engine.columns(connection, _RESULT)
     rows = split(connection, _RESULT, _SPLIT_TABLE, task.split)
-    context.tracker.phase("Profiling", 0.6)
-    described = profile(connection, _SPLIT_TABLE, kinds, rows, task.profile.target)
-    folder = context.folder("dataset")
+    engine.drop(connection, _RESULT)
+    described = profile.build(
+        connection,
+        _SPLIT_TABLE,
+        kinds,
+        rows,
+        task.profile,
+        split_time=task.split.by_time.column if task.split.by_time is not None else None,
+        say=lambda share, words: context.tracker.phase("Profiling", 0.6 + 0.2 * share, words),
+    )
     write_splits(connection, _SPLIT_TABLE, kinds, rows, folder)
-    (folder / "profile.json").write_text(json.dumps(described, indent=1, ensure_ascii=False))
-    if task.profile.html:
-        (folder / "profile.html").write_text(profile_html.render(described))
+    _write_checked(connection, checked, folder)
+    files.write(
+        described,
+        task.profile,
+        folder,
+        say=lambda share, words: context.tracker.phase("Profiling", 0.85 + 0.1 * share, words),
+    )
     ref = publish(context, task, kind="dataset", folder=folder, root=task.root)
-    total = sum(rows.values())
     return DatasetResult(
         artifact=ref,
         rows=rows,
-        columns=tuple(column_info(entry, total) for entry in described["columns"][:20]),
+        columns=_in_a_few_words(described),
         column_count=len(kinds),
-        profile_uri=join(ref.uri, "profile.html" if task.profile.html else "profile.json"),
-        expectations=checked,
+        profile_uri=join(ref.uri, files.PAGE if task.profile.html else files.DATA),
+        quarantined=checked.quarantined,
+        expectations=checked.results,
     )
 
 
-def _transform(task: PrepareDataset, connection: duckdb.DuckDBPyConnection) -> None:
-    names = [item.name for item in task.inputs]
-    if task.transform is not None and task.transform.sql is not None:
-        select_into(connection, task.transform.sql, _RESULT)
-    elif task.transform is not None and task.transform.steps is not None:
-        union(connection, names, _UNION)
-        steps.apply(connection, task.transform.steps, _UNION, _RESULT)
-    else:
-        union(connection, names, _RESULT)
-    if not engine.columns(connection, _RESULT):
-        raise InvalidSpec(f"{task.owner}: the transform gives no column", field="spec.transform")
+def _in_a_few_words(described: Profile) -> tuple[ColumnInfo, ...]:
+    """The first twenty columns, for the Dataset's status."""
+    return tuple(
+        ColumnInfo(
+            name=column.name,
+            type=column.type,
+            missing=column.missing_ratio,
+            summary=in_a_few_words(column, described.total)[:100],
+        )
+        for column in described.columns[:20]
+    )
+
+
+def _write_checked(connection: duckdb.DuckDBPyConnection, checked: Checked, folder: Path) -> None:
+    if checked.findings:
+        (folder / EXPECTATIONS_FILE).write_text(json.dumps(checked.document(), indent=1, ensure_ascii=False))
+    if checked.quarantined:
+        columns = engine.columns(connection, expectations.QUARANTINE)
+        write_table(connection, expectations.QUARANTINE, columns, folder / QUARANTINE_FILE)

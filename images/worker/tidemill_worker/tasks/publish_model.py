@@ -1,4 +1,4 @@
-"""PublishModel: evaluate and store the model that a user's own container left."""
+"""PublishModel: evaluate and store the model that a user's own code left, with what is kept of its run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ import pyarrow as pa
 from tidemill.contract.model import EVALUATION_FILE, MODEL_FILE, Evaluation, Signature
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel
+from tidemill.contract.tracking import METRICS_FILE
 from tidemill_worker.artifact import Artifact, existing, publish
 from tidemill_worker.context import Context
-from tidemill_worker.errors import ContractViolated, DatasetEmpty, ModelInvalid
+from tidemill_worker.errors import ArtifactCorrupt, ContractViolated, DatasetEmpty, ModelInvalid
 from tidemill_worker.leftover import Leftover
-from tidemill_worker.model import folder, gates, onnx_signature, tables
+from tidemill_worker.model import folder, onnx_signature, tables
 from tidemill_worker.model.baseline import baseline
-from tidemill_worker.model.evaluation import evaluate_splits
 from tidemill_worker.model.predictor import Predictor
+from tidemill_worker.own import code
+from tidemill_worker.own.metrics import KeptMetrics, MetricsFile
 from tidemill_worker.patience import insist
+from tidemill_worker.report import build, gates
+from tidemill_worker.report.plan import prepare
+from tidemill_worker.report.production import told
 
-METRICS = "metrics.json"
+METRICS, SCRIPT = "metrics.json", "train.py"
 
 
 def run(task: PublishModel, context: Context) -> TrainResult:
@@ -39,27 +44,35 @@ def _once(task: PublishModel, context: Context) -> TrainResult:
 
 def _result(context: Context, ref: ArtifactRef) -> TrainResult:
     artifact = Artifact(context, ref, name="model")
+    evaluation = artifact.parse(EVALUATION_FILE, Evaluation)
     return TrainResult(
         artifact=ref,
-        metrics=artifact.parse(EVALUATION_FILE, Evaluation).metrics,
+        metrics=evaluation.metrics,
+        comparison=told(evaluation),
         size_bytes=artifact.manifest.file(MODEL_FILE).size,
     )
 
 
 def _publish(task: PublishModel, context: Context) -> TrainResult:
-    output = Leftover(context.environment.work_dir / "output", called="$TIDEMILL_OUTPUT")
+    output = Leftover(context.environment.output, called="$TIDEMILL_OUTPUT")
+    epochs = _keep_metrics(task, output, context)
     place = _take_over(output, context.folder("model"))
+    _add_script(task, place, context)
     context.tracker.phase("Downloading", 0.1, task.dataset.uri)
     dataset = Artifact(context, task.dataset, name="dataset")
     train = tables.read_split(dataset, "train")
     if not train.num_rows:
         raise DatasetEmpty(f"{task.dataset.uri} has no training row")
-    tables.need(train.column_names, [task.trainer.target], "the dataset", field="spec.trainer.container.target")
+    tables.need(train.column_names, [task.trainer.target], "the dataset", field=f"{task.field}.target")
     signature = _signature(task, place / MODEL_FILE, train)
+    plan = prepare(task.evaluation, dataset, signature.classes)
     context.tracker.phase("Evaluating", 0.5)
     predictor = Predictor(place / MODEL_FILE, signature, threads=context.environment.cpus)
-    evaluation = _with_users_metrics(evaluate_splits(predictor, dataset), output)
+    measured = build.measure(plan, predictor, dataset, ("validation", "test"), context, task.production)
+    evaluation = _with_users_metrics(measured.evaluation, output)
     gates.hold(evaluation, task.gates)
+    context.tracker.phase("Explaining", 0.7)
+    build.write(place, plan, evaluation, build.explain(plan, predictor, measured.scored, train, context))
     folder.write(
         place,
         signature=signature,
@@ -69,32 +82,62 @@ def _publish(task: PublishModel, context: Context) -> TrainResult:
     )
     ref = publish(context, task, kind="model", folder=place, uri=task.model_root)
     size = (place / MODEL_FILE).stat().st_size
-    return TrainResult(artifact=ref, metrics=evaluation.metrics, size_bytes=size)
+    return TrainResult(
+        artifact=ref,
+        metrics=evaluation.metrics,
+        comparison=told(evaluation),
+        epochs=epochs,
+        size_bytes=size,
+        warnings=context.tracker.warnings,
+    )
+
+
+def _keep_metrics(task: PublishModel, output: Leftover, context: Context) -> int:
+    """Keep the metrics by step in the run's folder, whole; returns the last epoch. The same every time that it is done."""
+    file = MetricsFile(output)
+    if file.read(ended=True):
+        KeptMetrics(context.store, task.run_root).save(file.measured)
+    if file.problem and file.problem not in context.tracker.warnings:
+        context.tracker.warn(file.problem)
+    return (file.newest.epoch if file.newest else None) or 0
+
+
+def _add_script(task: PublishModel, place: Path, context: Context) -> None:
+    """The file that trained, beside the model and in its provenance. It is the recorded one: the user's code could change its
+    own."""
+    if task.kind != "script":
+        return
+    recorded = code.recorded(task.run_root, context)
+    if recorded is None:
+        raise ArtifactCorrupt(f"the code of the run was never recorded under {task.run_root}")
+    source, body = recorded
+    (place / SCRIPT).write_bytes(body)
+    context.inputs[source.uri] = source.digest
 
 
 def _take_over(output: Leftover, place: Path) -> Path:
-    """Copy what the container left into our own folder, and check the model there: the checker follows links."""
+    """Copy what the training left into our own folder, and check the model there: the checker follows links."""
     names = output.names()
     if MODEL_FILE not in names:
         raise ContractViolated(
-            f"the container left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({', '.join(names) or 'nothing is there'}): write "
+            f"the training left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({', '.join(names) or 'nothing is there'}): write "
             "the trained model there before exiting with 0"
         )
     for name in names:
-        if name != METRICS:  # external data and config.pbtxt come along
+        if name not in (METRICS, METRICS_FILE):  # external data and config.pbtxt come along
             output.copy(name, place / name)
     try:
         onnx.checker.check_model(str(place / MODEL_FILE))
     except Exception as error:  # the checker raises ValidationError, DecodeError …
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelInvalid(f"the container's {MODEL_FILE} is not a valid ONNX model: {line}") from error
+        raise ModelInvalid(f"the training's {MODEL_FILE} is not a valid ONNX model: {line}") from error
     return place
 
 
 def _signature(task: PublishModel, path: Path, train: pa.Table) -> Signature:
     target, classes = task.trainer.target, None
     if task.trainer.task == "Classification":
-        field = "spec.trainer.container.target"
+        field = f"{task.field}.target"
         classes = sorted(set(tables.labels(train, target, field=field)) - {""}, key=tables.class_order)
     columns = [name for name in train.column_names if name != target]
     signature = onnx_signature.derive(path, columns=columns, target=target, task=task.trainer.task, classes=classes)
@@ -109,7 +152,7 @@ def _with_users_metrics(evaluation: Evaluation, output: Leftover) -> Evaluation:
         theirs = Evaluation(metrics=json.loads(output.read(METRICS)))
     except ValueError as error:
         raise ContractViolated(
-            f'the container\'s {METRICS} must look like {{"validation": {{"mae": 1.0}}}}: {error}'
+            f'{METRICS} in $TIDEMILL_OUTPUT must look like {{"validation": {{"mae": 1.0}}}}: {error}'
         ) from error
     merged = {
         split: {**theirs.metrics.get(split, {}), **evaluation.metrics.get(split, {})}

@@ -12,7 +12,7 @@ from tidemill.contract.tasks import ScoreBatch
 from tidemill_worker.artifact import Artifact, publish
 from tidemill_worker.context import Context
 from tidemill_worker.errors import DatasetEmpty
-from tidemill_worker.model import tables
+from tidemill_worker.model import tables, windows
 from tidemill_worker.model.predictor import BATCH, Predictor
 from tidemill_worker.recorded import ArtifactResult, recorded
 
@@ -30,7 +30,7 @@ def _score(task: ScoreBatch, context: Context) -> BatchResult:
     total = 0
     for index, split in enumerate(task.splits):
         context.tracker.phase("Scoring", 0.2 + 0.7 * index / len(task.splits), split)
-        table = tables.read_split(dataset, split)
+        table = _rows(predictor, dataset, split)
         outputs = predictor.run(table)
         if table.num_rows:
             for name, values in outputs.items():
@@ -43,6 +43,13 @@ def _score(task: ScoreBatch, context: Context) -> BatchResult:
         raise DatasetEmpty(f"{task.dataset.uri} has no row in {', '.join(task.splits)}: nothing to score")
     ref = publish(context, task, kind="scores", folder=place, root=task.root)
     return BatchResult(artifact=ref, rows=total)
+
+
+def _rows(predictor: Predictor, dataset: Artifact, split: str) -> pa.Table:
+    """The rows of a split; of a forecasting model the windows that end in it, whatever came after them."""
+    if predictor.signature.forecast is not None:
+        return windows.read_latest(dataset, predictor.signature, split).drop_columns([windows.SCALE])
+    return tables.read_split(dataset, split)
 
 
 def _column(values: np.ndarray) -> pa.Array:

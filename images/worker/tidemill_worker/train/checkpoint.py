@@ -8,81 +8,31 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from tidemill.contract.layout import join
 from tidemill_worker import log
 from tidemill_worker.errors import ObjectNotFound
 from tidemill_worker.store import Store
 
-LATEST = "latest.json"
+LATEST, META = "latest.json", "meta"
+Arrays = dict[str, np.ndarray]
 
 
-@dataclass
-class TrainingState:
-    """Where a training is between two epochs."""
-
-    epoch: int = 0
-    """Complete epochs."""
-    best_loss: float = float("inf")
-    best_epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-def encode(state: TrainingState, network: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
-    """As an npz file."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, tensor in network.state_dict().items():
-        arrays[f"network/{name}"] = tensor.detach().cpu().numpy()
-    for name, tensor in state.best_weights.items():
-        arrays[f"best/{name}"] = tensor.detach().cpu().numpy()
-    for index, slots in optimizer.state_dict()["state"].items():
-        for slot, value in slots.items():
-            arrays[f"optimizer/{index}/{slot}"] = torch.as_tensor(value).detach().cpu().numpy()
-    arrays["random"] = torch.get_rng_state().numpy()
-    if torch.cuda.is_available():
-        arrays["random-cuda"] = torch.cuda.get_rng_state().cpu().numpy()
-    best = None if state.best_loss == float("inf") else state.best_loss
-    meta = {"epoch": state.epoch, "best_loss": best, "best_epoch": state.best_epoch, "history": state.history}
-    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+def encode(state: Arrays, meta: dict[str, Any]) -> bytes:
+    """As an npz file. `meta` is anything that JSON can hold."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **state, **{META: np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)})  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def restore(body: bytes, network: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
-    """Put everything back. Raises ValueError or KeyError when the file does not fit the network."""
+def decode(body: bytes) -> tuple[Arrays, dict[str, Any]]:
+    """What was encoded."""
     with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        meta = json.loads(arrays["meta"].tobytes())
-        groups: dict[str, dict[str, Any]] = {"network": {}, "best": {}, "optimizer": {}}
-        for name in arrays.files:
-            head, _, rest = name.partition("/")
-            if rest:
-                groups[head][rest] = torch.from_numpy(arrays[name].copy())
-        random = torch.from_numpy(arrays["random"].copy())
-        random_cuda = arrays["random-cuda"].copy() if "random-cuda" in arrays.files else None
-    slots: dict[int, dict[str, Any]] = {}
-    for name, value in groups["optimizer"].items():
-        index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = value
-    network.load_state_dict(groups["network"])
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(random)
-    if random_cuda is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(torch.from_numpy(random_cuda))
-    return TrainingState(
-        epoch=int(meta["epoch"]),
-        best_loss=float("inf") if meta["best_loss"] is None else float(meta["best_loss"]),
-        best_epoch=int(meta["best_epoch"]),
-        history=list(meta["history"]),
-        best_weights=groups["best"],
-    )
+        meta: dict[str, Any] = json.loads(arrays[META].tobytes())
+        return {name: arrays[name] for name in arrays.files if name != META}, meta
 
 
 class CheckpointFolder:

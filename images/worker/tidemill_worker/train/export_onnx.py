@@ -8,38 +8,19 @@ preprocessing and an edge export can cut the graph between text and numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from tidemill_worker.train.preprocess import FIRST, MISSING, OTHER, Preprocessor
-
-OPSET, ML_OPSET, IR_VERSION = 17, 3, 9
-"""Old enough for the ONNX Runtime of every Triton since 2023."""
-
-
-class _Graph:
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def add(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, domain=domain, **attributes))
-        return output
-
-    def concat(self, parts: Sequence[str], output: str) -> str:
-        return parts[0] if len(parts) == 1 else self.add("Concat", parts, output, axis=1)
+from tidemill_worker.train.features.vocabulary import FIRST, MISSING, OTHER
+from tidemill_worker.train.graph import Graph
+from tidemill_worker.train.inputs import NetworkInputs
+from tidemill_worker.train.preprocess import Preprocessor
 
 
 def build(
-    preprocessor: Preprocessor,
+    fitted: NetworkInputs,
     weights: dict[str, np.ndarray],
     *,
     layers: int,
@@ -48,8 +29,9 @@ def build(
     classes: Sequence[str] | None = None,
 ) -> onnx.ModelProto:
     """The model. `weights` are the network's state by name; `classes` makes it a classifier."""
-    graph = _Graph()
-    value = graph.concat(_numbers(graph, preprocessor) + _texts(graph, preprocessor, weights), "pre/encoded")
+    graph = Graph()
+    numbers = _numbers(graph, fitted.automatic) + fitted.plan.emit(graph)
+    value = graph.concat(numbers + _texts(graph, fitted.automatic, weights), "pre/encoded")
     for layer in range(layers):
         weight = graph.constant(f"net/{layer}/weight", weights[f"linears.{layer}.weight"])
         bias = graph.constant(f"net/{layer}/bias", weights[f"linears.{layer}.bias"])
@@ -70,19 +52,12 @@ def build(
             helper.make_tensor_value_info("label", TensorProto.STRING, ["batch", 1]),
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(classes)]),
         ]
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 1]) for n in preprocessor.numeric]
-    inputs += [helper.make_tensor_value_info(n, TensorProto.STRING, ["batch", 1]) for n in preprocessor.text]
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, "tidemill", inputs, outputs, graph.constants),
-        producer_name="tidemill",
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)],
-        ir_version=IR_VERSION,
-    )
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 1]) for n in fitted.numeric]
+    inputs += [helper.make_tensor_value_info(n, TensorProto.STRING, ["batch", 1]) for n in fitted.text]
+    return graph.model(inputs, outputs)
 
 
-def _numbers(graph: _Graph, fitted: Preprocessor) -> list[str]:
+def _numbers(graph: Graph, fitted: Preprocessor) -> list[str]:
     """`x - x` is NaN for NaN and for infinity: both count as missing."""
     if not fitted.numeric:
         return []
@@ -98,7 +73,7 @@ def _numbers(graph: _Graph, fitted: Preprocessor) -> list[str]:
     return parts
 
 
-def _texts(graph: _Graph, fitted: Preprocessor, weights: dict[str, np.ndarray]) -> list[str]:
+def _texts(graph: Graph, fitted: Preprocessor, weights: dict[str, np.ndarray]) -> list[str]:
     parts = []
     for index, (name, categories) in enumerate(zip(fitted.text, fitted.categories, strict=True)):
         code = graph.add(
@@ -114,8 +89,3 @@ def _texts(graph: _Graph, fitted: Preprocessor, weights: dict[str, np.ndarray]) 
         looked_up = graph.add("Gather", [table, code], f"pre/text/{index}/vector")
         parts.append(graph.add("Flatten", [looked_up], f"pre/text/{index}/flat", axis=1))
     return parts
-
-
-def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Deterministic bytes."""
-    path.write_bytes(proto.SerializeToString(deterministic=True))

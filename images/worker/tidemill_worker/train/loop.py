@@ -1,32 +1,36 @@
-"""The training loop: whole tensors in memory, one permutation an epoch, checkpoints between epochs.
+"""The network in training: whole tensors in memory, one permutation an epoch.
 
-Whatever happens, the same task gives the same weights: the order of rows follows from seed and epoch, and the state of
-the optimizer and of the random generator travels with the checkpoint.
+The order of rows follows from seed and epoch; the state of the optimizer and of the random generator is part of `state`.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from tidemill.contract.layout import join
-from tidemill.contract.tasks import TrainModel
-from tidemill_worker import log
+from tidemill.contract.trainers import TabularTrainer
+from tidemill.contract.trainers.descent import Descent
 from tidemill_worker.context import Context
-from tidemill_worker.errors import Terminated, TrainingDiverged
-from tidemill_worker.train import checkpoint
-from tidemill_worker.train.checkpoint import CheckpointFolder, TrainingState
-from tidemill_worker.train.network import TabularNetwork
+from tidemill_worker.train.checkpoint import Arrays
+from tidemill_worker.train.epochs import Losses
+from tidemill_worker.train.sharding import like, whole
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-METRICS = "metrics.jsonl"
+Augment = Callable[[list[torch.Tensor], torch.Generator], list[torch.Tensor]]
+"""Changes the inputs of a batch of training rows; all that it draws comes from the generator."""
 _EVALUATION_ROWS = 65_536
+
+
+class Examples(Protocol):
+    """A split as a network sees it."""
+
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The network's inputs and, last, the target, each with as many rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,168 +41,145 @@ class EncodedSplit:
     codes: np.ndarray
     target: np.ndarray
 
-    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         """On the device."""
-        return tuple(torch.from_numpy(a).to(device) for a in (self.numbers, self.codes, self.target))  # type: ignore[return-value]
+        return tuple(torch.from_numpy(a).to(device) for a in (self.numbers, self.codes, self.target))
 
     def __len__(self) -> int:
         return len(self.target)
 
 
-def loss_function(task: TrainModel) -> Loss:
+def loss_function(trainer: TabularTrainer, *, classification: bool) -> Loss:
     """As the spec asks."""
-    if task.task == "Classification":
+    if classification:
         return nn.CrossEntropyLoss()
     kinds: dict[str, Callable[[], Loss]]
     kinds = {"SquaredError": nn.MSELoss, "AbsoluteError": nn.L1Loss, "Huber": nn.HuberLoss}
-    return kinds[task.trainer.loss]()
+    return kinds[trainer.loss]()
 
 
-def choose_device(context: Context) -> torch.device:
+def choose_device(context: Context, image: str = "trainer") -> torch.device:
     """A GPU when there is one. One that was asked for and is not there is reported: the run goes on, but slowly."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if asked := context.environment.gpu:
         built = torch.version.cuda or torch.version.hip
-        why = f"PyTorch finds no device ({built})" if built else "the trainer image has PyTorch for CPUs only"
+        why = f"PyTorch finds no device ({built})" if built else f"the {image} image has PyTorch for CPUs only"
         context.tracker.warn(
-            f"trains on the CPU, although a GPU was asked for ({asked}): {why}; give the chart a trainer image with "
-            "PyTorch for this GPU (images.trainer), or drop spec.resources.gpu"
+            f"trains on the CPU, although a GPU was asked for ({asked}): {why}; give the chart a {image} image with "
+            f"PyTorch for this GPU (images.{image}), or drop spec.resources.gpu"
         )
     return torch.device("cpu")
 
 
-class TrainingLoop:
-    """Trains one network to the end, from the start or from the newest checkpoint."""
+class NetworkLearner:
+    """Trains one network; a `Learner`."""
 
     def __init__(
-        self, task: TrainModel, context: Context, network: TabularNetwork, train: EncodedSplit, validation: EncodedSplit
+        self,
+        trainer: Descent,
+        context: Context,
+        network: nn.Module,
+        train: Examples,
+        validation: Examples,
+        loss: Loss,
+        *,
+        augment: Augment | None = None,
+        at_once: int = _EVALUATION_ROWS,
     ) -> None:
-        self.task, self.context, self.spec = task, context, task.trainer
+        """`at_once` is how many rows are judged at a time."""
+        self.context, self.spec, self.epochs, self.steps = context, trainer, trainer.epochs, 1
         self.device = choose_device(context)
         self.network = network.to(self.device)
+        self.model = context.group.wrap(self.network)
         self.train, self.validation = train.tensors(self.device), validation.tensors(self.device)
-        self.loss = loss_function(task)
+        self.loss, self.augment, self.at_once = loss, augment, at_once
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
-            lr=self.spec.learning_rate,
-            weight_decay=self.spec.weight_decay,
+            lr=trainer.learning_rate,
+            weight_decay=trainer.weight_decay,
             fused=True,  # small layers spend more time in the optimizer than in the network: this halves it
         )
-        self.folder = CheckpointFolder(context.store, task.run_root, task.task_id)
-        self.state = TrainingState()
-        self.stored_epoch = 0
-        self.snapshot: bytes | None = None
+        self.kept: dict[str, torch.Tensor] = {}
 
-    def run(self) -> TrainingState:
-        """Train. Raises Terminated after SIGTERM, with the last complete epoch safe in the store."""
-        self.resume()
-        stop = self.context.stop
-        stop.cooperative = True
-        try:
-            while self.state.epoch < self.spec.epochs and not self.exhausted():
-                self.epoch()
-        except Terminated:
-            if self.snapshot is not None and self.state.epoch > self.stored_epoch:
-                self.store()
-            log.info("checkpoint kept for the next pod", epoch=self.state.epoch)
-            raise
-        finally:
-            stop.cooperative = False
-        stop.check()
-        if self.state.epoch > self.stored_epoch:
-            self.store()
-        if self.spec.patience is not None and self.state.best_weights:
-            self.network.load_state_dict(self.state.best_weights)
-        self.network.eval()
-        return self.state
-
-    def resume(self) -> None:
-        """From the newest checkpoint, when there is one that fits."""
-        body = self.folder.load()
-        if body is None:
-            return
-        self.state = checkpoint.restore(body, self.network, self.optimizer)
-        self.stored_epoch, self.snapshot = self.state.epoch, body
-        log.info("resumed from checkpoint", epoch=self.state.epoch)
-
-    def exhausted(self) -> bool:
-        """Whether patience has run out."""
-        patience = self.spec.patience
-        return patience is not None and self.state.epoch - self.state.best_epoch >= patience
-
-    def epoch(self) -> None:
-        """One pass over the training split, then the validation loss, then the checkpoint."""
-        began = time.monotonic()
-        number = self.state.epoch + 1
-        self.network.train()
+    def epoch(self, number: int) -> Losses:
+        """One pass over the training split, then the validation loss."""
+        group = self.context.group
+        group.begin_epoch(self.spec.seed * 1_000_003 + number)
+        self.model.train()
         generator = torch.Generator().manual_seed(self.spec.seed * 1_000_003 + number)
-        order = torch.randperm(len(self.train[2]), generator=generator).to(self.device)
+        order = torch.randperm(len(self.train[-1]), generator=generator).to(self.device)
         total = torch.zeros((), device=self.device)
         for rows in torch.split(order, self.spec.batch_size):
             self.context.stop.check()
             self.optimizer.zero_grad(set_to_none=True)
-            numbers, codes, target = (tensor[rows] for tensor in self.train)
-            loss = self.loss(self.network(numbers, codes), target)
+            share, weight = group.share(len(rows))
+            mine = rows[share]
+            *inputs, target = (tensor[mine] for tensor in self.train)
+            if self.augment is not None:
+                inputs = self.augment(inputs, generator)
+            loss = self.loss(self.model(*inputs), target)
+            if weight != 1:
+                loss = loss * weight
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total += loss.detach() * len(rows)
-        self.finish(number, float(total) / len(order), began)
+        return Losses(group.mean(total) / len(order), self._validate())
 
-    def finish(self, number: int, train_loss: float, began: float) -> None:
-        """Record the epoch."""
-        validation_loss = self.validate()
-        judged = train_loss if validation_loss is None else validation_loss
-        if not np.isfinite(train_loss) or not np.isfinite(judged):
-            raise TrainingDiverged(
-                f"the loss became {train_loss if not np.isfinite(train_loss) else judged} in epoch {number} with "
-                f"learning rate {self.spec.learning_rate:g}: lower learningRate, or look for extreme values in the data",
-                field="spec.trainer",
-            )
-        self.state.epoch = number
-        if judged < self.state.best_loss:
-            self.state.best_loss, self.state.best_epoch = judged, number
-            if self.spec.patience is not None:
-                self.state.best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        entry = {
-            "epoch": number,
-            "loss": train_loss,
-            "validationLoss": validation_loss,
-            "learningRate": self.spec.learning_rate,
-            "seconds": round(time.monotonic() - began, 3),
-            "time": log.now(),
-        }
-        self.state.history.append(entry)
-        log.info("epoch", **entry)
-        self.context.tracker.epoch(
-            epoch=number,
-            epochs=self.spec.epochs,
-            loss=train_loss,
-            validation_loss=validation_loss,
-            fraction=0.1 + 0.7 * number / self.spec.epochs,
-        )
-        self.snapshot = checkpoint.encode(self.state, self.network, self.optimizer)
-        if number % self.task.checkpoint.every_epochs == 0:
-            self.store()
-
-    def validate(self) -> float | None:
-        """Mean loss of the validation split, None when it is empty."""
-        numbers, codes, target = self.validation
+    def _validate(self) -> float | None:
+        *inputs, target = self.validation
         if not len(target):
             return None
-        self.network.eval()
-        total = 0.0
+        self.model.eval()
+        total, group = 0.0, self.context.group
         with torch.no_grad():
-            for start in range(0, len(target), _EVALUATION_ROWS):
-                part = slice(start, start + _EVALUATION_ROWS)
-                loss = self.loss(self.network(numbers[part], codes[part]), target[part])
-                total += float(loss) * len(target[part])
-        return total / len(target)
+            for start in range(0, len(target), self.at_once):
+                rows = min(self.at_once, len(target) - start)
+                share, weight = group.share(rows)
+                part = slice(start + share.start, start + share.stop)
+                loss = self.loss(self.network(*(tensor[part] for tensor in inputs)), target[part])
+                total += float(loss) * weight * rows
+        return group.mean(torch.tensor(total, dtype=torch.float64)) / len(target)
 
-    def store(self) -> None:
-        """The last complete epoch, and the metrics of all epochs so far."""
-        assert self.snapshot is not None
-        self.folder.save(self.state.epoch, self.snapshot)
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.state.history)
-        self.context.store.put(join(self.task.run_root, METRICS), lines.encode(), media_type="application/x-ndjson")
-        self.stored_epoch = self.state.epoch
+    def exhausted(self) -> bool:
+        """Never: the optimizer always takes another step."""
+        return False
+
+    def keep(self) -> None:
+        """A copy of the weights."""
+        self.kept = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+    def restore_kept(self) -> None:
+        """The weights of the best epoch."""
+        if self.kept:
+            self.network.load_state_dict(self.kept)
+        self.network.eval()
+
+    def state(self) -> Arrays:
+        """Weights, those that were kept, the optimizer's slots, the random generators."""
+        arrays = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
+        arrays |= {f"kept/{name}": tensor for name, tensor in self.kept.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer/{index}/{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+        arrays["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            arrays["random/cuda"] = torch.cuda.get_rng_state()
+        return {name: whole(tensor.detach()).cpu().numpy() for name, tensor in arrays.items()}
+
+    def restore(self, state: Arrays) -> None:
+        """Put everything back. Raises RuntimeError or KeyError when it does not fit the network."""
+        groups: dict[str, dict[str, torch.Tensor]] = {"network": {}, "kept": {}, "optimizer": {}, "random": {}}
+        for name, value in state.items():
+            head, _, rest = name.partition("/")
+            groups[head][rest] = torch.from_numpy(value.copy())
+        own, parameters = self.network.state_dict(), list(self.network.parameters())
+        slots: dict[int, dict[str, Any]] = {}
+        for name, tensor in groups["optimizer"].items():
+            index, slot = name.split("/")
+            slots.setdefault(int(index), {})[slot] = like(tensor, parameters[int(index)])
+        self.network.load_state_dict({name: like(tensor, own[name]) for name, tensor in groups["network"].items()})
+        self.kept = {name: like(tensor, own[name]) for name, tensor in groups["kept"].items()}
+        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(groups["random"]["cpu"])
+        if "cuda" in groups["random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(groups["random"]["cuda"])

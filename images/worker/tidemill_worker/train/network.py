@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tidemill_worker.train.preprocess import FIRST
+from tidemill_worker.train.features.vocabulary import FIRST
 
 
 def embedding_size(categories: int) -> int:

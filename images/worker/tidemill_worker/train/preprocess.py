@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tidemill_worker.model import tables
-
-MISSING, OTHER, FIRST = 0, 1, 2
+from tidemill_worker.train.features.vocabulary import counted, plain, text_codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +57,7 @@ class Preprocessor:
             scales=np.array(scales, dtype=np.float32),
             indicators=tuple(indicators),
             text=tuple(text),
-            categories=tuple(_most_frequent(table, name, max_categories) for name in text),
+            categories=tuple(tuple(value for value, _ in counted(table, name)[:max_categories]) for name in text),
         )
 
     def encode(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -72,26 +70,5 @@ class Preprocessor:
         numbers = np.concatenate([scaled, missing[:, list(self.indicators)].astype(np.float32)], axis=1)
         codes = np.empty((table.num_rows, len(self.text)), dtype=np.int64)
         for index, name in enumerate(self.text):
-            codes[:, index] = _codes(table, name, self.categories[index])
+            codes[:, index] = text_codes(plain(table, name), self.categories[index])
         return numbers, codes
-
-
-def _plain(table: pa.Table, name: str) -> pa.ChunkedArray:
-    column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.fill_null(pc.cast(column, pa.string()), "")
-
-
-def _most_frequent(table: pa.Table, name: str, limit: int) -> tuple[str, ...]:
-    counted = [(str(e["values"]), int(e["counts"])) for e in pc.value_counts(_plain(table, name)).to_pylist()]
-    ordered = sorted((item for item in counted if item[0]), key=lambda item: (-item[1], item[0]))
-    return tuple(value for value, _ in ordered[:limit])
-
-
-def _codes(table: pa.Table, name: str, categories: tuple[str, ...]) -> np.ndarray:
-    column = _plain(table, name)
-    found = pc.index_in(column, value_set=pa.array(categories, pa.string()))
-    index = np.asarray(pc.fill_null(found, OTHER - FIRST).to_numpy(), dtype=np.int64) + FIRST
-    empty = np.asarray(pc.equal(column, "").to_numpy(), dtype=bool)
-    return np.where(empty, MISSING, index)

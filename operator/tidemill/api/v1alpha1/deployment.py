@@ -17,6 +17,7 @@ from tidemill.api.v1alpha1.common import (
     VersionReference,
     WorkerResources,
 )
+from tidemill.api.v1alpha1.continuous import ContinuousEvaluation, EvaluationStatus
 from tidemill.contract.base import Document
 from tidemill.contract.markers import cel, list_atomic, rules
 
@@ -80,6 +81,7 @@ class DeploymentSpec(Document):
     online: Online | None = None
     batch: Batch | None = None
     edge: Edge | None = None
+    evaluation: ContinuousEvaluation | None = None
 
 
 class Endpoints(Document):
@@ -92,7 +94,8 @@ class Endpoints(Document):
 
 
 class DeploymentStatus(Status):
-    """What serves and where. Condition types: Ready, Reconciling, Stalled, Available (something answers), VariantServed."""
+    """What serves and where. Condition types: Ready, Reconciling, Stalled, Available (something answers), VariantServed,
+    Evaluated (of `spec.evaluation`; Ready does not depend on it)."""
 
     model_version: VersionReference | None = None
     """The version that was chosen."""
@@ -116,6 +119,7 @@ class DeploymentStatus(Status):
     """Which version served since when, newest first."""
     updated_at: Time | None = None
     """When another version began to serve."""
+    evaluation: EvaluationStatus | None = None
 
 
 class Deployment(Resource[DeploymentSpec, DeploymentStatus]):
@@ -135,6 +139,7 @@ class Deployment(Resource[DeploymentSpec, DeploymentStatus]):
             Column("Model", ".spec.model.name"),
             Column("Serving", ".status.serving.version", "integer"),
             Column("Variant", ".status.variant", priority=1),
+            Column("Evaluated", '.status.conditions[?(@.type=="Evaluated")].status', priority=1),
             Column("URL", ".status.endpoints.http", priority=1),
             AGE_COLUMN,
         ),

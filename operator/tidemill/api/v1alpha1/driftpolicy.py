@@ -11,7 +11,6 @@ from tidemill.api.base import (
     READY_COLUMNS,
     Column,
     Digest,
-    Duration,
     Names,
     ObjectName,
     Resource,
@@ -20,6 +19,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.common import JobOptions, Resources, VersionReference, WorkerResources
 from tidemill.contract.base import Document
+from tidemill.contract.durations import Duration
 from tidemill.contract.markers import cel, list_atomic, list_map, list_set, rules
 from tidemill.contract.sources import LabelSource
 
@@ -48,6 +48,9 @@ class RetrainGate(Document):
     """The metric by which both models are compared."""
     min_improvement: float = Field(default=0.0, ge=-1, le=1)
     """Relative improvement over the champion that is needed: 0.01 is one per cent."""
+    min_confidence: float | None = Field(default=None, ge=0.5, lt=1)
+    """Of a thousand resamples of the rows that judge, the share in which the challenger must be better at all: 0.95 promotes
+    hardly any that is so by chance alone. By default the improvement alone decides."""
     window_rows: int = Field(default=1000, ge=10)
     """So many newest labelled rows are kept out of training and judge both models."""
 

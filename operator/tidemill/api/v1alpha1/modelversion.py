@@ -78,6 +78,8 @@ class Origin(Document):
     """Digest of the dataset's version."""
     image: str | None = None
     """Image of the trainer."""
+    code: str | None = Field(default=None, max_length=71)
+    """Of a script: the digest of the ConfigMap's file, or the commit of the repository."""
     config_digest: Digest | None = None
     """Digest of the run's spec."""
     source: str | None = Field(default=None, max_length=1024)

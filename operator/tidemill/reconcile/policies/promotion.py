@@ -17,18 +17,29 @@ class Verdict:
     message: str
 
 
-def judge_challenger(result: CompareResult, *, min_improvement: float, challenger: str, champion: str) -> Verdict:
-    """The challenger passes when its improvement, relative to the champion, reaches the least that is asked for."""
+def judge_challenger(
+    result: CompareResult,
+    *,
+    min_improvement: float,
+    min_confidence: float | None = None,
+    challenger: str,
+    champion: str,
+) -> Verdict:
+    """The challenger passes when its improvement, relative to the champion, reaches the least that is asked for, and when it
+    is better in the share of resamples that is asked for. A result without such a share does not pass."""
+    spread = "" if result.interval is None else f" [{result.interval[0]:+.2%}, {result.interval[1]:+.2%}]"
     figures = (
         f"{result.metric} {result.challenger:.4g} against {result.champion:.4g} of {champion} on the newest "
-        f"{result.rows} labelled rows: {result.improvement:+.2%}"
+        f"{result.rows} labelled rows: {result.improvement:+.2%}{spread}"
     )
-    if not math.isnan(result.improvement) and result.improvement >= min_improvement:
+    if math.isnan(result.improvement) or result.improvement < min_improvement:
+        missed = f"gate.minImprovement asks for {min_improvement:+.2%}"
+    elif min_confidence is not None and (result.confidence or 0.0) < min_confidence:
+        found = "no share is known" if result.confidence is None else f"it is better in {result.confidence:.1%} of them"
+        missed = f"gate.minConfidence asks that it is better in {min_confidence:.1%} of the resamples, {found}"
+    else:
         return Verdict(passed=True, message=f"{challenger} has {figures}")
-    return Verdict(
-        passed=False,
-        message=f"{challenger} has {figures}; gate.minImprovement asks for {min_improvement:+.2%}: it is kept, not promoted",
-    )
+    return Verdict(passed=False, message=f"{challenger} has {figures}; {missed}: it is kept, not promoted")
 
 
 def awaits_approval(challenger: ModelVersion) -> bool:

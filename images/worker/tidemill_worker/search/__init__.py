@@ -1,0 +1,1 @@
+"""Hyperparameter search: one Optuna study that several pods share through the artifact store."""
