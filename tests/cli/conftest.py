@@ -105,12 +105,14 @@ def tidemill(api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
         monkeypatch.setenv(name, os.devnull)
 
     def run(*arguments: str, kubeconfig: Path | None = None) -> Said:
+        path = kubeconfig or api.kubeconfig()
         capsys.readouterr()
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig or api.kubeconfig()))
-        try:
-            status = main(arguments)
-        except SystemExit as end:  # argparse
-            status = int(end.code or 0)
+        with pytest.MonkeyPatch.context() as patch:  # the tests themselves go on as who they are
+            patch.setenv("KUBECONFIG", str(path))
+            try:
+                status = main(arguments)
+            except SystemExit as end:  # argparse
+                status = int(end.code or 0)
         said = capsys.readouterr()
         return Said(status, said.out, said.err)
 
