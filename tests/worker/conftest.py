@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
+
+from tidemill_worker.data import engine
 
 from .lab import Lab, Seaweed, make_lab, start_seaweed
 from .samples import Studio, dataset, train
@@ -31,3 +34,12 @@ def studio(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Studio
 @pytest.fixture
 def lab(seaweed: Seaweed, tmp_path: Path) -> Lab:
     return make_lab(seaweed, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The engine as a user's SQL finds it."""
+    opened = engine.connect(tmp_path_factory.mktemp("engine"), 1 << 30)
+    engine.lock(opened)
+    yield opened
+    opened.close()

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .lab import Lab
+from tidemill.contract.tasks import TASK, TrainModel
+
+from .lab import OWNER, Lab
 
 Document = dict[str, Any]
 QUICK: Document = {"confidence": {"resamples": 0}, "explain": {"method": "None"}, "html": False, "pictures": False}
@@ -72,3 +74,17 @@ def forecast(lab: Lab, data: Document, run: str = "run", **more: Any) -> Documen
         "modelRoot": f"{lab.root}/models/sales/{run}-uid",
         **more,
     }
+
+
+def parsed(document: Document) -> TrainModel:
+    task = TASK.validate_python({"owner": OWNER, **document})
+    assert isinstance(task, TrainModel)
+    return task
+
+
+EPOCH = datetime(1970, 1, 1)
+
+
+def seconds(moment: datetime) -> int:
+    """Since 1970."""
+    return int((moment - EPOCH).total_seconds())

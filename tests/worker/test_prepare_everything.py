@@ -14,9 +14,9 @@ import pytest
 from tidemill.contract.steps import Step
 from tidemill_worker.errors import InvalidSpec
 
+from .input_cases import arrow, parquet, refused
 from .lab import Lab
 from .samples import prepare, rows, s3
-from .test_inputs import arrow, parquet, refused
 from .web import Answer, Web, start_web
 
 START = dt.datetime(2024, 1, 31, 22, 30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill_worker.data import engine
 from tidemill_worker.errors import ColumnMissing, ColumnType, InvalidData, InvalidSpec, TaskError
 
 from .stepping import Row, apply, refused
@@ -33,14 +31,6 @@ ROWS = st.lists(
     min_size=1,
     max_size=30,
 )
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    opened = engine.connect(tmp_path_factory.mktemp("engine"), 1 << 30)
-    engine.lock(opened)
-    yield opened
-    opened.close()
 
 
 @settings(max_examples=30, deadline=None)

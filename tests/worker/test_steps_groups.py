@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
@@ -17,46 +16,11 @@ from pydantic import ValidationError
 
 from tidemill.contract.split import Split
 from tidemill.contract.steps import Step
-from tidemill_worker.data import engine
 from tidemill_worker.data.split import split
-from tidemill_worker.errors import ColumnMissing, ColumnType, InvalidData, InvalidSpec, TaskError
+from tidemill_worker.errors import ColumnMissing, ColumnType, InvalidSpec, TaskError
 
-from .stepping import Row, apply, key, load, refused
-
-SCHEMA = pa.schema([("k", pa.string()), ("seq", pa.int64()), ("x", pa.int64()), ("y", pa.float64()), ("b", pa.bool_())])
-ROWS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "k": st.sampled_from(["a", "b", None]),
-            "seq": st.integers(0, 20),
-            "x": st.one_of(st.none(), st.integers(-1000, 1000)),
-            "y": st.one_of(st.none(), st.integers(-40, 40).map(lambda n: n / 4)),
-            "b": st.one_of(st.none(), st.booleans()),
-        }
-    ),
-    min_size=1,
-    max_size=40,
-)
-ONE = [{"k": "a", "seq": 1, "x": 1, "y": 1.0, "b": True}]
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    opened = engine.connect(tmp_path_factory.mktemp("engine"), 1 << 30)
-    engine.lock(opened)
-    yield opened
-    opened.close()
-
-
-def nulls_last(row: Row, names: tuple[str, ...]) -> list[tuple[bool, Any]]:
-    return [(row[name] is None, row[name] or 0) for name in names]
-
-
-def in_order(rows: list[Row]) -> list[int]:
-    """Places of the rows by `seq`, ties by all columns."""
-    return sorted(
-        range(len(rows)), key=lambda i: [(False, rows[i]["seq"]), *nulls_last(rows[i], ("k", "seq", "x", "y", "b"))]
-    )
+from .group_cases import ONE, ROWS, SCHEMA, in_order
+from .stepping import Row, apply, key, refused
 
 
 class TestSample:
@@ -178,88 +142,6 @@ class TestWindow:
     def test_combinations_that_make_no_sense(self, document: Row, words: str) -> None:
         with pytest.raises(ValidationError, match=words):
             Step.model_validate({"window": {"orderBy": "seq", "output": "w", **document}})
-
-
-LOOKUP = pa.schema([("k", pa.string()), ("seq", pa.int64()), ("name", pa.string()), ("x", pa.int64())])
-
-
-class TestJoin:
-    def lookup(self, connection: duckdb.DuckDBPyConnection, rows: list[Row], schema: pa.Schema = LOOKUP) -> None:
-        load(connection, "other", rows, schema)
-
-    @settings(max_examples=40, deadline=None)
-    @given(
-        rows=ROWS,
-        theirs=st.dictionaries(
-            st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 20)),
-            st.text("pqr", max_size=3),
-            max_size=30,
-        ),
-    )
-    def test_beside_plain_python(
-        self, connection: duckdb.DuckDBPyConnection, rows: list[Row], theirs: dict[tuple[str | None, int], str]
-    ) -> None:
-        self.lookup(connection, [{"k": k, "seq": n, "name": name, "x": n} for (k, n), name in theirs.items()])
-        document = {"input": "other", "using": ["k", "seq"], "columns": ["name", "x"], "suffix": "_there"}
-        expected = []
-        for row in rows:
-            name = None if row["k"] is None else theirs.get((row["k"], row["seq"]))
-            expected.append({**row, "name": name, "x_there": None if name is None else row["seq"]})
-        assert apply(connection, rows, SCHEMA, {"join": document}) == expected, "in the order of the rows"
-        inner = apply(connection, rows, SCHEMA, {"join": {**document, "how": "Inner"}})
-        assert inner == [row for row in expected if row["name"] is not None]
-
-    def test_many_matches_are_an_error_unless_wanted(self, connection: duckdb.DuckDBPyConnection) -> None:
-        names = [("b", 1, "p"), ("a", 1, "q"), ("a", 1, "r"), ("z", 9, "s"), ("z", 9, "t")]
-        self.lookup(connection, [{"k": k, "seq": n, "name": name, "x": 0} for k, n, name in names])
-        document = {"join": {"input": "other", "using": ["k", "seq"], "columns": ["name"]}}
-        words = "input other has 2 rows with k = 'a', seq = '1'"
-        refused(connection, ONE, SCHEMA, document, InvalidData, "join.many", words)
-        many = apply(connection, ONE, SCHEMA, {"join": {**document["join"], "many": True}})
-        assert [row["name"] for row in many] == ["q", "r"]
-        other = [{**ONE[0], "k": "b"}]
-        found = apply(connection, other, SCHEMA, document)
-        assert [row["name"] for row in found] == ["p"], "rows that nobody asks for do not matter"
-
-    def test_what_the_inference_log_notes_is_taken_only_when_named(self, connection: duckdb.DuckDBPyConnection) -> None:
-        noted = [("_tidemill_time", pa.int64()), ("prediction.y", pa.int64())]
-        schema = pa.schema([("k", pa.string()), ("name", pa.string()), *noted])
-        self.lookup(connection, [{"k": "a", "name": "n", "_tidemill_time": 5, "prediction.y": 7}], schema)
-        document = {"input": "other", "using": ["k"]}
-        assert apply(connection, ONE, SCHEMA, {"join": document}) == [{**ONE[0], "name": "n"}]
-        named = apply(connection, ONE, SCHEMA, {"join": {**document, "columns": ["prediction.y"]}})
-        assert named == [{**ONE[0], "prediction.y": 7}]
-
-    @pytest.mark.parametrize(
-        ("document", "error", "field", "words"),
-        [
-            ({"input": "nowhere"}, InvalidSpec, "join.input", "there is no input 'nowhere'"),
-            (
-                {"using": ["b"]},
-                ColumnMissing,
-                "join.using",
-                "no column 'b'; the columns of input other are k, seq, name, x",
-            ),
-            ({"using": ["name"]}, ColumnMissing, "join.using", "no column 'name'; the columns are k, seq"),
-            ({"columns": ["z"]}, ColumnMissing, "join.columns", "no column 'z'; the columns of input other"),
-            ({}, InvalidSpec, "join.suffix", "there is a column 'seq' already: set a suffix"),
-            ({"columns": ["x"]}, InvalidSpec, "join.suffix", "there is a column 'x' already"),
-        ],
-    )
-    def test_wrong_joins_name_their_field(
-        self, connection: duckdb.DuckDBPyConnection, document: Row, error: type[TaskError], field: str, words: str
-    ) -> None:
-        self.lookup(connection, [{"k": "a", "seq": 1, "name": "n", "x": 1}])
-        refused(connection, ONE, SCHEMA, {"join": {"input": "other", "using": ["k"], **document}}, error, field, words)
-
-    def test_columns_that_cannot_be_compared(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.lookup(connection, [{"k": 1, "v": 2}], pa.schema([("k", pa.int64()), ("v", pa.int64())]))
-        document = {"join": {"input": "other", "using": ["k"]}}
-        refused(
-            connection, ONE, SCHEMA, document, ColumnType, "join.using", "'k' is varchar, but bigint in input other"
-        )
-        self.lookup(connection, [{"k": "a"}], pa.schema([("k", pa.string())]))
-        refused(connection, ONE, SCHEMA, document, InvalidSpec, "join.columns", "adds no column beside those of using")
 
 
 @pytest.mark.parametrize(

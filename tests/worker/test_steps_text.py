@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -17,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.contract.steps.text import Shingles
-from tidemill_worker.data import engine
 from tidemill_worker.data.steps import near_duplicates
 from tidemill_worker.data.steps.near_duplicates import Banding, similarity
 from tidemill_worker.data.steps.text import strip_html
@@ -27,14 +25,6 @@ from .stepping import Row, apply, refused
 
 SCHEMA = pa.schema([("id", pa.int64()), ("t", pa.string())])
 WORDS = [f"w{i:03d}" for i in range(400)]
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    opened = engine.connect(tmp_path_factory.mktemp("engine"), 1 << 30)
-    engine.lock(opened)
-    yield opened
-    opened.close()
 
 
 def normalized(connection: duckdb.DuckDBPyConnection, texts: list[str | None], *operations: str) -> list[str | None]:

@@ -18,6 +18,7 @@ from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import TASK
 from tidemill_worker.train.checkpoint import CheckpointFolder
 
+from .interrupting import wait_for_epoch
 from .lab import OWNER, Lab
 from .samples import CARRIERS, dataset, train
 
@@ -123,18 +124,6 @@ def files_of(lab: Lab, result: TrainResult) -> dict[str, str]:
     return {file["path"]: file["sha256"] for file in manifest["files"]}
 
 
-def _wait_for_epoch(lab: Lab, run: str, epoch: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        if f"runs/{run}/uid/checkpoints/latest.json" in lab.list(f"runs/{run}/"):
-            latest = lab.get_json(f"{lab.root}/runs/{run}/uid/checkpoints/latest.json")
-            if latest["epoch"] >= epoch:
-                return
-        time.sleep(0.01)
-    assert process.poll() is None, "the training ended before it could be interrupted"
-    raise AssertionError("no checkpoint in 90 seconds")
-
-
 LONG = {"epochs": 40, "dropout": 0.2, "patience": 30, "batchSize": 64}
 
 
@@ -147,7 +136,7 @@ def test_killed_at_random_epochs_it_ends_as_if_nothing_had_happened(lab: Lab) ->
     epochs = sorted(random.Random(7).sample(range(3, 30), 2))
     for epoch in epochs:
         process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait_for_epoch(lab, "rough", epoch, process)
+        wait_for_epoch(lab, "rough", epoch, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL
         assert not log.exists()
@@ -166,7 +155,7 @@ def test_sigterm_saves_the_last_epoch_and_exits_143(lab: Lab) -> None:
     document = train(lab, data, trainer={**LONG, "epochs": 10_000, "patience": None}, checkpoint={"everyEpochs": 3})
     command, variables, log = lab.command(document)
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _wait_for_epoch(lab, "run", 6, process)
+    wait_for_epoch(lab, "run", 6, process)
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
