@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo
 
 from tidemill.contract.base import Document
 from tidemill.contract.basetask import BaseTask as BaseTask
@@ -37,6 +38,16 @@ from tidemill.contract.trainers import (
 from tidemill.contract.trainers.auto import AutoTrainer
 
 
+def _of_kind(by: str, kinds: Mapping[Any, type[Document]]) -> BeforeValidator:
+    """For a union whose members share most of their fields: the field `by`, which stands before, says which one it is."""
+
+    def chosen(value: Any, info: ValidationInfo) -> Any:
+        kind = kinds.get(info.data.get(by))
+        return value if kind is None or isinstance(value, Document) else kind.model_validate(value)
+
+    return BeforeValidator(chosen)
+
+
 class TrainModel(BaseTask):
     """Train a built-in trainer and store the model artifact at `model_root`; checkpoints and metrics under `run_root`."""
 
@@ -44,7 +55,7 @@ class TrainModel(BaseTask):
     task: ModelTask
     dataset: ArtifactRef
     family: Family = "tabular"
-    trainer: BuiltInTrainer
+    trainer: Annotated[BuiltInTrainer, _of_kind("family", BUILT_IN)]
     checkpoint: Checkpoint = Checkpoint()
     gates: tuple[Gate, ...] = ()
     evaluation: EvaluationOptions = EvaluationOptions()
@@ -57,13 +68,6 @@ class TrainModel(BaseTask):
     """The trainer's path in the spec, where it is not that of its family."""
     base: ModelRef | None = None
     """The model whose weights a fine-tuning begins with, when the spec names a ModelVersion."""
-
-    @field_validator("trainer", mode="before")
-    @classmethod
-    def _of_its_family(cls, value: Any, info: ValidationInfo) -> Any:
-        """Trainers share most of their fields: the family says which one it is."""
-        family = BUILT_IN.get(info.data.get("family", ""))
-        return value if family is None or isinstance(value, Document) else family.model_validate(value)
 
     @property
     def trainer_name(self) -> str:
@@ -82,7 +86,7 @@ class TrainLanguageModel(BaseTask):
     type: Literal["TrainLanguageModel"] = "TrainLanguageModel"
     dataset: ArtifactRef
     family: LanguageFamily
-    trainer: LanguageTrainer
+    trainer: Annotated[LanguageTrainer, _of_kind("family", LANGUAGE)]
     base: ModelRef | None = None
     """As for TrainModel."""
     checkpoint: Checkpoint = Checkpoint()
@@ -90,12 +94,6 @@ class TrainLanguageModel(BaseTask):
     tracking: Tracking | None = None
     run_root: str
     model_root: str
-
-    @field_validator("trainer", mode="before")
-    @classmethod
-    def _of_its_family(cls, value: Any, info: ValidationInfo) -> Any:
-        family = LANGUAGE.get(info.data.get("family", ""))
-        return value if family is None or isinstance(value, Document) else family.model_validate(value)
 
     @property
     def trainer_name(self) -> str:
@@ -143,20 +141,13 @@ class PublishModel(BaseTask):
     type: Literal["PublishModel"] = "PublishModel"
     dataset: ArtifactRef
     kind: OwnCode = "container"
-    trainer: ContainerTrainer | ScriptTrainer
+    trainer: Annotated[ContainerTrainer | ScriptTrainer, _of_kind("kind", OWN)]
     gates: tuple[Gate, ...] = ()
     evaluation: EvaluationOptions = EvaluationOptions()
     production: ModelRef | None = None
     """As for TrainModel."""
     run_root: str
     model_root: str
-
-    @field_validator("trainer", mode="before")
-    @classmethod
-    def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        """A script may name an image, too: the kind says which of the two it is."""
-        kind = OWN.get(info.data.get("kind", ""))
-        return value if kind is None or isinstance(value, Document) else kind.model_validate(value)
 
     @property
     def field(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,10 +71,10 @@ def _listed(column: pa.Array, name: str, shape: tuple[int, int, int], field: str
     return values.astype(np.uint8).reshape(len(column), *shape)
 
 
-def _decoded(body: object, name: str, row: int, shape: tuple[int, int, int], field: str | None) -> np.ndarray:
+def _decoded(body: Any, name: str, row: int, shape: tuple[int, int, int], field: str | None) -> np.ndarray:
     height, width, channels = shape
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as picture:  # type: ignore[arg-type]
+        with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if picture.width * picture.height > MOST_PIXELS:
                 told = (

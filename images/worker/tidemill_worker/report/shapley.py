@@ -12,6 +12,7 @@ A row costs 2 · columns · background predictions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,8 +131,8 @@ def _outputs(predictor: Predictor, rows: Feed) -> tuple[str, list[Output] | None
     return "probability of the predicted class", [of_class(int(place)) for place in probabilities.argmax(axis=1)]
 
 
-def _value(value: object) -> float | str | None:
+def _value(value: Any) -> float | str | None:
     if isinstance(value, bytes | str):
         return str(value)[:80]
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     return short(number) if np.isfinite(number) else None

@@ -75,7 +75,8 @@ class _Text(HTMLParser):
         self.parts: list[str] = []
         self._silent = 0
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs  # the signature is the library's
         self._silent += tag in _NO_TEXT
         if tag not in _WITHIN_A_WORD:
             self.parts.append(" ")
