@@ -6,12 +6,14 @@ from typing import Any
 
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.deployment import Deployment, Online
-from tidemill.api.v1alpha1.modelplacement import ModelPlacementSpec
+from tidemill.api.v1alpha1.modelplacement import ModelPlacement, ModelPlacementSpec
 from tidemill.api.v1alpha1.modelversion import ModelVersion
 from tidemill.build.metadata import metadata, owner_labels
-from tidemill.contract.names import API_VERSION, LABEL_POD, LABEL_POOL, LABEL_TRACK, child_name
+from tidemill.contract.names import API_VERSION, GROUP, LABEL_POD, LABEL_POOL, LABEL_TRACK, child_name
 
 Manifest = dict[str, Any]
+ANNOTATION_LAST_RESORT = f"{GROUP}/last-resort"
+"""On a placement of a version that was chosen because nothing that answered before could be loaded (policies/swap.py)."""
 
 
 def placement_name(deployment: str, track: str, pod: str) -> str:
@@ -28,6 +30,7 @@ def model_placement(
     variant: str,
     artifact: ArtifactStatus,
     track: str = "stable",
+    last_resort: bool = False,
 ) -> Manifest:
     """The placement of a version's artifact (the original or a variant) on a pod."""
     meta = deployment.metadata
@@ -52,6 +55,12 @@ def model_placement(
             name=placement_name(meta.name, track, pod),
             namespace=meta.namespace,
             labels=owner_labels(deployment.ref, {LABEL_POD: pod, LABEL_POOL: online.pool, LABEL_TRACK: track}),
+            annotations={ANNOTATION_LAST_RESORT: "true"} if last_resort else None,
         ),
         "spec": spec.model_dump(by_alias=True, exclude_none=True),
     }
+
+
+def is_last_resort(placement: ModelPlacement) -> bool:
+    """Whether it was made as one."""
+    return placement.metadata.annotations.get(ANNOTATION_LAST_RESORT) == "true"

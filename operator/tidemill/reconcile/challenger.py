@@ -83,10 +83,12 @@ def verifying(scene: Scene) -> Step:
     ready = challenger.status.condition(READY)
     if ready is None or not (ready.status == "True" or ready.reason == Reason.WAITING_FOR_APPROVAL):
         return stay(scene, f"ModelVersion {name} is being verified")
-    champion = scene.serving
-    if champion is None:
-        return stay(
-            scene, f"{name} is verified; Deployment {scene.policy.spec.deployment} serves no champion to compare"
+    # The comparison needs no server: a champion that none can load just now is compared as well.
+    champion = scene.serving or scene.attempt.champion
+    if champion is None or scene.version(champion) is None:
+        missing = f"ModelVersion {champion.name}, the champion, was deleted" if champion else "there was no champion"
+        return fail(
+            scene, Reason.NOT_FOUND, f"{missing}, and Deployment {scene.policy.spec.deployment} serves no other version"
         )
     return enter(scene, "Comparing", f"{name} with {champion.name}", update={"champion": champion})
 

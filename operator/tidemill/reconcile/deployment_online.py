@@ -61,7 +61,9 @@ def reconcile_online(deployment: Deployment, online: Online, observed: Observed,
             observed=observed,
             context=context,
         )
-    children += [Child(manifest=_placement(deployment, online, pod, target)) for pod, target in swap.targets.items()]
+    for pod, target in swap.targets.items():
+        manifest = _placement(deployment, online, pod, target, last_resort=pod in swap.last_resort)
+        children.append(Child(manifest=manifest))
 
     status, events = log_serving(deployment, _serving(deployment, kept), observed, context)
     conditions = ConditionSet(deployment.status, generation=generation, now=context.now)
@@ -129,7 +131,7 @@ def _loaded(wanted: dict[str, Loaded], version: ModelVersion | None, artifact: S
     return [p for p in wanted.values() if p.serves(model_version=name, digest=digest)]
 
 
-def _placement(deployment: Deployment, online: Online, pod: str, target: Target) -> Manifest:
+def _placement(deployment: Deployment, online: Online, pod: str, target: Target, *, last_resort: bool) -> Manifest:
     return model_placement(
         deployment,
         online,
@@ -138,6 +140,7 @@ def _placement(deployment: Deployment, online: Online, pod: str, target: Target)
         variant=target.artifact.variant,
         artifact=target.artifact.artifact,
         track=TRACK,
+        last_resort=last_resort,
     )
 
 

@@ -10,6 +10,7 @@ from tidemill.api.durations import parse_time
 from tidemill.api.v1alpha1.common import ArtifactStatus
 from tidemill.api.v1alpha1.deployment import Deployment
 from tidemill.api.v1alpha1.modelversion import ModelVersion
+from tidemill.build.modelplacement import is_last_resort
 from tidemill.reconcile.conditions import READY
 from tidemill.reconcile.observed import Context, Observed
 from tidemill.reconcile.policies.selection import usable
@@ -34,10 +35,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swapping:
-    """The targets by pod, and when a version that is waited with is tried again."""
+    """The targets by pod, those of them that are a last resort, and when a version that is waited with is tried again."""
 
     targets: dict[str, Target] = field(default_factory=dict)
     hold_until: datetime | None = None
+    last_resort: frozenset[str] = frozenset()
 
 
 def swapping(
@@ -64,7 +66,8 @@ def swapping(
         now=context.now,
     )
     known = {target.key: target for target in (*earlier, chosen)}
-    return Swapping(targets={pod: known[key] for pod, key in swap.targets.items()}, hold_until=swap.hold_until)
+    targets = {pod: known[key] for pod, key in swap.targets.items()}
+    return Swapping(targets=targets, hold_until=swap.hold_until, last_resort=swap.last_resort)
 
 
 def _server(pod: str, item: Loaded | None) -> Server:
@@ -79,6 +82,7 @@ def _server(pod: str, item: Loaded | None) -> Server:
         answers=item.routable,
         failed=item.failed() is not None,
         attempts=status.attempts,
+        last_resort=is_last_resort(item.placement),
         loaded_at=parse_time(held.loaded_at) if held else None,
     )
 

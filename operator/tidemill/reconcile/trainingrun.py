@@ -72,9 +72,17 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
 
 
 def next_version(model: str, namespace: str, observed: Observed) -> int:
-    """One more than the highest number among the model's versions."""
-    versions = observed.select("ModelVersion", namespace, "model", model)
-    return 1 + max((int(v["spec"]["version"]) for v in versions), default=0)
+    """One more than the highest number that the model's versions have, or had: its runs remember those that were deleted.
+
+    A number that meant other weights before would be taken for them, in logs and in everything that names a version.
+    """
+    there = (int(v["spec"]["version"]) for v in observed.select("ModelVersion", namespace, "model", model))
+    made = (
+        run["status"].get("modelVersion")
+        for run in observed.select("TrainingRun", namespace, "model", model)
+        if "status" in run
+    )
+    return 1 + max((*there, *(int(version["version"]) for version in made if version)), default=0)
 
 
 def _fixed_before(run: TrainingRun) -> ArtifactRef | None:

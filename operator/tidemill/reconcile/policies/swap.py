@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 
 TRIES = 3
 """Loads of what answered before that fail until an even older version is tried: the store may only be away."""
+LAST_TRIES = 6
+"""Loads of the last that is left that fail until all are tried anew: by then what was away may be back."""
 FIRST_HOLD, LONGEST_HOLD = 300.0, 3600.0
 """Seconds until a version is tried again after which servers lost everything: as long as the trouble is old."""
 
@@ -41,6 +43,8 @@ class Server:
     failed: bool = False
     """Whether it could not load what it is told to."""
     attempts: int = 0
+    last_resort: bool = False
+    """Whether it is told to load the chosen version because nothing that answered before could be loaded."""
     loaded_at: datetime | None = None
 
 
@@ -51,6 +55,8 @@ class Swap:
     targets: dict[str, Artifact]
     hold_until: datetime | None = None
     """When the chosen version is tried again; None when nothing is waited for."""
+    last_resort: frozenset[str] = frozenset()
+    """The pods that are told to load the chosen version because nothing that answered before could be loaded."""
 
 
 def choose_targets(
@@ -74,30 +80,38 @@ def choose_targets(
     failing = [s for s in servers if s.placed == chosen and s.failed]
     if not established and not failing and any(s.held == chosen for s in answering):
         return everywhere
-    order = [chosen, *earlier]
-    back = chosen if established else former
-    targets = {s.pod: back if s.held else _restored(s, order, start=order.index(back)) for s in servers}
+    last = [] if answering else [chosen]  # where others answer with an older one, clients would get a mix
+    order = [chosen, *earlier] if established else [*earlier, *last]
+    targets = {s.pod: order[0] if s.held else _restored(s, order, chosen) for s in servers}
     if established:
         return Swap(targets=targets)
+    last_resort = frozenset(pod for pod, target in targets.items() if target == chosen)
     if failing:
         # One report is enough to remember; only from a server that answers with what the others do.
         keeper = next((s for s in failing if s.held == former), None)
-        return Swap(targets=targets | ({keeper.pod: chosen} if keeper else {}))
+        return Swap(targets=targets | ({keeper.pod: chosen} if keeper else {}), last_resort=last_resort)
     first = _first(answering or [s for s in servers if s.held], chosen, former)
     if first is None:
-        return Swap(targets=targets)
+        return Swap(targets=targets, last_resort=last_resort)
     until = None if first.placed == chosen else _held_until(servers, former, troubled_since)
     if until and until > now:
-        return Swap(targets=targets, hold_until=until)
-    return Swap(targets=targets | {first.pod: chosen})
+        return Swap(targets=targets, hold_until=until, last_resort=last_resort)
+    return Swap(targets=targets | {first.pod: chosen}, last_resort=last_resort)
 
 
-def _restored(server: Server, order: Sequence[Artifact], *, start: int) -> Artifact:
-    """What a server that has nothing is told to load: the first from `start` on that it may still be able to."""
-    at = order.index(server.placed) if server.placed in order else start
-    if at >= start and server.failed and server.attempts >= TRIES:
-        at = min(at + 1, len(order) - 1)
-    return order[max(at, start)]
+def _restored(server: Server, order: Sequence[Artifact], chosen: Artifact) -> Artifact:
+    """What a server that has nothing is told to load: the next in order that it may still be able to.
+
+    A server that was made anew while it tried the chosen version begins with what answered before: the try may have
+    ended it. As the last resort it stays with the chosen one.
+    """
+    at = order.index(server.placed) if server.placed in order else 0
+    last = len(order) - 1
+    if at == last and order[at] == chosen and not server.last_resort:
+        at = 0
+    if server.failed and server.attempts >= (TRIES if at < last else LAST_TRIES):
+        at = (at + 1) % len(order)
+    return order[at]
 
 
 def _first(servers: Sequence[Server], chosen: Artifact, former: Artifact) -> Server | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.reconcile.policies.swap import FIRST_HOLD, TRIES, Artifact, Server, Swap, choose_targets
+from tidemill.reconcile.policies.swap import FIRST_HOLD, LAST_TRIES, TRIES, Artifact, Server, Swap, choose_targets
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 V1, V2, V3 = (Artifact(f"delay-v{n}", f"sha256:{n}") for n in (1, 2, 3))
@@ -23,8 +23,10 @@ def choose(servers: list[Server], *, last: Artifact = V2, since: datetime | None
     )
 
 
-def carried_out(server: Server, target: Artifact, broken: frozenset[tuple[str, Artifact]]) -> Server:
-    """The server after its agent has done what it is told."""
+def carried_out(server: Server, swap: Swap, broken: frozenset[tuple[str, Artifact]]) -> Server:
+    """The server after its agent has done what it is told, and has tried three times if it cannot."""
+    target = swap.targets[server.pod]
+    server = replace(server, last_resort=server.pod in swap.last_resort)
     if (server.pod, target) in broken:
         attempts = min(server.attempts + 1, TRIES) if server.placed == target else 1
         return replace(server, placed=target, failed=True, attempts=attempts)
@@ -38,8 +40,8 @@ def at_rest(servers: list[Server], broken: frozenset[tuple[str, Artifact]], *, r
     for _ in range(30):
         held = {s.held for s in servers if s.answers and s.held}
         last = next(iter(held)) if len(held) == 1 else last
-        targets = choose(servers, last=last, since=since).targets
-        after = [carried_out(s, targets[s.pod], broken) for s in servers]
+        swap = choose(servers, last=last, since=since)
+        after = [carried_out(s, swap, broken) for s in servers]
         if after == servers:
             return servers
         servers = after
@@ -64,7 +66,26 @@ def test_servers_made_anew_answer_if_any_of_them_can(broken: frozenset[tuple[str
     anew = [Server(pod=pod, placed=V3) for pod in PODS[:size]]
     after = at_rest(anew, broken, restarted=True)
     can = {pod for pod in PODS[:size] if any((pod, artifact) not in broken for artifact in (V1, V2))}
-    assert {s.pod for s in after if s.answers} >= can
+    answering = {s.pod for s in after if s.answers}
+    assert answering >= can
+    assert answering or all((pod, V3) in broken for pod in PODS[:size]), (
+        "a new version where no older one can be loaded"
+    )
+
+
+def test_what_is_tried_when_nothing_that_answered_before_can_be_loaded() -> None:
+    server = Server(pod="a", placed=V1, failed=True, attempts=TRIES)
+    swap = choose([server])
+    assert (swap.targets, swap.last_resort) == ({"a": V3}, {"a"})
+
+    tried = Server(pod="a", placed=V3, last_resort=True)
+    assert choose([tried]) == swap, "it has the time to load it"
+    assert choose([replace(tried, failed=True, attempts=LAST_TRIES - 1)]) == swap
+    assert choose([replace(tried, failed=True, attempts=LAST_TRIES)]).targets == {"a": V2}, "what was away may be back"
+    assert choose([replace(tried, last_resort=False)]).targets == {"a": V2}, "a try may be what ended the server"
+
+    other = Server(pod="b", placed=V2, held=V2, answers=True)
+    assert choose([server, other]).targets["a"] == V1, "no mix of versions where another server answers"
 
 
 def test_one_server_is_told_first_by_name() -> None:
