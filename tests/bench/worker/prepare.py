@@ -1,13 +1,14 @@
 """Preparing a dataset that is larger than memory: seconds, peak memory and disk, beside plain DuckDB.
 
-    python -m tests.bench.worker.prepare [--gigabytes 10] [--memory 2Gi] [--folder /tmp] [--cgroup FOLDER]
+    python -m tests.bench.worker.prepare [--gigabytes 10] [--memory 2Gi] [--folder /tmp] [--store FOLDER] [--cgroup FOLDER]
 
 Generates parquet files of numbers, categories and texts, puts them into a SeaweedFS, and runs one PrepareDataset over them
 (filter, derived column, random split, profile) with that memory limit. Beside it one statement of DuckDB alone, with the same
 limit and one thread too, reads the local files, filters and writes one file: no download, no NaN check, no order, no split, no
 profile, no hashes, no upload. Each runs as a process of its own. `anonymous` is the peak of memory that the kernel cannot take
 back (sampled); `resident` also has mapped files and libraries. `--cgroup` names a writable memory cgroup whose limit then
-holds the processes as a container's would. Prints JSON lines; needs about six times `--gigabytes` of disk.
+holds the processes as a container's would. `--store`: where the object store keeps its files, perhaps on another disk.
+Prints JSON lines; needs about six times `--gigabytes` of disk.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def measured(name: str, arguments: dict[str, Any], scratch: Path, cgroup: Path |
     watcher.join()
     if process.returncode:
         sys.exit(f"{name} ended with {process.returncode}")
-    found = json.loads(output.splitlines()[-1])
+    found: dict[str, Any] = {}
+    for line in output.splitlines():
+        found |= json.loads(line) if line.startswith(b"{") else {}
     figures = {
         f"peak {key} MB": round(value / 1e6) for key, value in {**peaks, "resident": found.pop("resident")}.items()
     }
@@ -155,6 +158,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=10)
     parser.add_argument("--memory", default="2Gi")
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--store", type=Path, default=None)
     parser.add_argument("--cgroup", type=Path, default=None)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -166,6 +170,7 @@ def main() -> None:
         folder = Path(name)
         for part in ("raw", "store", "lab", "spill"):
             (folder / part).mkdir()
+        store = options.store or folder / "store"
         files = generate(folder / "raw", int(options.gigabytes * 1e9))
         total = sum(f.stat().st_size for f in files)
         print(json.dumps({"files": len(files), "bytes": total, "rows": len(files) * ROWS_A_FILE, "memory": memory}))
@@ -173,7 +178,7 @@ def main() -> None:
         arguments |= {"spill": str(folder / "spill/duckdb"), "memory": memory}
         measured("duckdb", arguments, folder / "spill", options.cgroup)
         (folder / "spill/out.parquet").unlink()
-        with start_seaweed(folder / "store", volume_mb=1024) as seaweed:
+        with start_seaweed(store, volume_mb=1024) as seaweed:
             prepare(seaweed, files, folder, memory, options.cgroup)
 
 

@@ -22,10 +22,11 @@ _NO_COLUMNS = {"rowid", "current_date", "current_time", "current_timestamp", "lo
 
 def leading(connection: duckdb.DuckDBPyConnection, steps: Sequence[Step]) -> int:
     """How many of the steps work row by row before the first one that does not."""
-    return next((number for number, step in enumerate(steps) if not _works(connection, step)), len(steps))
+    return next((number for number, step in enumerate(steps) if not works(connection, step)), len(steps))
 
 
-def _works(connection: duckdb.DuckDBPyConnection, step: Step) -> bool:
+def works(connection: duckdb.DuckDBPyConnection, step: Step) -> bool:
+    """Whether a step works row by row."""
     if step.filter is not None:
         return is_rowwise(connection, step.filter.where)
     if step.derive is not None:

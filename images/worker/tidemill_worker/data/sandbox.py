@@ -37,7 +37,8 @@ def check(connection: duckdb.DuckDBPyConnection, statement: str, *, field: str, 
             return
         message = f"{field} must be one SELECT: {parsed['error_message']}"
         raise InvalidSpec(message, field=field, reason=FailureReason.SQL_ERROR)
-    tables = {name.lower() for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    made = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+    tables = {name.lower() for (name,) in connection.execute(made).fetchall()}
     nodes = list(nodes_of(parsed["statements"]))
     tables |= {entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", ())}
     for node in nodes:
