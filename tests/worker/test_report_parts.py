@@ -146,6 +146,24 @@ def test_fairness_by_hand() -> None:
     assert found.groups[0].metrics == {"accuracy": pytest.approx(19 / 30, rel=1e-5)}
 
 
+def test_equalized_odds_ask_for_both_rates() -> None:
+    """True positives 0.6 and 0.5, false positives 0.3 and 0.05; where one of the rates is of too few rows, there is none."""
+    a = [(1, 1)] * 12 + [(1, 0)] * 8 + [(0, 1)] * 6 + [(0, 0)] * 14
+    b = [(1, 1)] * 10 + [(1, 0)] * 10 + [(0, 1)] * 1 + [(0, 0)] * 19
+    options, cut = FairnessOptions(groups=("g",), favorable="yes"), [Cut(column="g", values=("a", "b"))]
+
+    def measured(b: list[tuple[int, int]]) -> dict[str, float]:
+        every = [*a, *b]
+        scored = people(["a"] * len(a) + ["b"] * len(b), [t for t, _ in every], [g for _, g in every])
+        return fairness.measure(scored, cut, options, CONFIDENCE)[0].measures
+
+    found = measured(b)
+    assert found["equalOpportunityDifference"] == pytest.approx(0.1)
+    assert found["equalizedOddsDifference"] == pytest.approx(0.25)
+    assert "equalizedOddsDifference" not in measured(b[:-1])
+    assert measured(b[:-1])["equalOpportunityDifference"] == pytest.approx(0.1)
+
+
 def test_fairness_of_one_group_or_of_nobody_has_no_difference() -> None:
     options, cut = FairnessOptions(groups=("g",), favorable="yes"), [Cut(column="g", values=("a", "b"))]
     (alone,) = fairness.measure(people(["a"] * 40, [1] * 40, [1] * 40), cut, options, CONFIDENCE)

@@ -20,7 +20,9 @@ ForecastMetric = Literal[
 ]  # fmt: skip
 LanguageMetric = Literal["loss", "perplexity"]
 PreferenceMetric = Literal["loss", "rewardAccuracy", "rewardMargin"]
-FairnessMeasure = Literal["demographicParityDifference", "demographicParityRatio", "equalOpportunityDifference"]
+FairnessMeasure = Literal[
+    "demographicParityDifference", "demographicParityRatio", "equalOpportunityDifference", "equalizedOddsDifference",
+]  # fmt: skip
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 FORECAST_METRICS: tuple[str, ...] = get_args(ForecastMetric)
@@ -58,7 +60,8 @@ class Gate(Document):
     """Which metric of the evaluation; of a forecast also skill, the share of the seasonal-naive error that it saves, and
     coverage, the share of the values within its outermost quantiles. Or what lies between the groups of a column of
     `evaluation.fairness`: demographicParityDifference and demographicParityRatio of the rates at which they get the favorable
-    class (a ratio of 0.8 is the four-fifths rule), equalOpportunityDifference of these rates where that class is right."""
+    class (a ratio of 0.8 is the four-fifths rule), equalOpportunityDifference of these rates where that class is right,
+    equalizedOddsDifference the greater of that and of the same where it is wrong."""
     split: Literal["validation", "test"] = "test"
     """The split that it was computed on."""
     slice: SliceReference | None = None

@@ -48,7 +48,8 @@ class FailureReason(StrEnum):
     INTERNAL = "InternalError"
     """A fault of Tidemill itself: please report it with the pod's log."""
     OUT_OF_MEMORY = "OutOfMemory"
-    """The container was killed at its memory limit: raise `resources.memory`."""
+    """The container was killed at its memory limit, or a library found none left: raise `resources.memory`. Or a GPU's memory
+    did not suffice."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """The Job ran longer than `job.activeDeadlineSeconds`."""
     RETRIES_EXHAUSTED = "RetriesExhausted"

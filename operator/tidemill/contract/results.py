@@ -91,7 +91,7 @@ class Trial(Document):
     value: float
     """The metric that the search is for, of the validation split."""
     parameters: dict[str, str] = {}
-    """What was tried, as text."""
+    """What was tried, as text; absent where there is no room for it: all of them stand in `trials.json`."""
 
 
 class SearchSummary(Document):
@@ -106,7 +106,7 @@ class SearchSummary(Document):
     pruned: int = 0
     """Trials that were ended early, as hopeless."""
     failed: int = 0
-    """Trials that diverged."""
+    """Trials that diverged, or could not be trained with their parameters."""
     best: tuple[Trial, ...] = Field(default=(), max_length=10, json_schema_extra=list_atomic())
     """The best ten, best first. All of them are in `trials.json` beside the model."""
 

@@ -55,7 +55,8 @@ def measures(groups: Sequence[Rows], favorable: str | None) -> dict[str, float]:
 
     demographicParityDifference and -Ratio: of the rates at which groups get the favorable class, greatest minus smallest, and
     smallest by greatest. equalOpportunityDifference: the difference of these rates among the rows where that class is right
-    (Hardt et al.). Of a regression meanPredictionDifference and maeDifference.
+    (Hardt et al.). equalizedOddsDifference: the greater of that and of the same among the rows where the class is wrong
+    (theirs, and Fairlearn's). Of a regression meanPredictionDifference and maeDifference.
     """
     if any(isinstance(rows, RegressionRows) for rows in groups):
         numbers = [rows for rows in groups if isinstance(rows, RegressionRows)]
@@ -64,11 +65,18 @@ def measures(groups: Sequence[Rows], favorable: str | None) -> dict[str, float]:
         return _difference("meanPredictionDifference", predictions) | _difference("maeDifference", errors)
     classes = [_Rates(rows, favorable) for rows in groups if isinstance(rows, ClassificationRows)]
     selected = [float(np.mean(rates.selected)) for rates in classes]
-    rightly = [float(np.mean(rates.rightly)) for rates in classes if len(rates.rightly) >= ENOUGH]
+    rightly, wrongly = (
+        _difference("", [float(np.mean(rows)) for rows in each if len(rows) >= ENOUGH])
+        for each in ([rates.rightly for rates in classes], [rates.wrongly for rates in classes])
+    )
     found = _difference("demographicParityDifference", selected)
     if found:
         found["demographicParityRatio"] = min(selected) / max(selected) if max(selected) > 0 else 1.0
-    return found | _difference("equalOpportunityDifference", rightly)
+    if rightly:
+        found["equalOpportunityDifference"] = rightly[""]
+    if rightly and wrongly:
+        found["equalizedOddsDifference"] = max(rightly[""], wrongly[""])
+    return found
 
 
 def _difference(name: str, values: Sequence[float]) -> dict[str, float]:

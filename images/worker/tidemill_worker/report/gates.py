@@ -38,24 +38,47 @@ def check_possible(
 
     `classes` are the target's, None for a regression.
     """
-    task = "Regression" if classes is None else "Classification"
     for index, gate in enumerate(gates):
-        field = f"spec.gates[{index}]"
-        known = (*CLASSIFICATION_METRICS, *FAIRNESS_MEASURES) if task == "Classification" else REGRESSION_METRICS
-        if gate.metric not in known:
-            raise _no_metric(field, gate, known)
-        cut = _cut(gate, plan, field)
-        table = tables.read_split(dataset, gate.split, [target, cut.column] if cut else [target])
-        labels = _labels(table, target, task)
-        if gate.group is not None and cut is not None:
-            _check_groups(gate, table, labels, cut, plan, field)
-            continue
-        if gate.slice is not None and cut is not None:
-            labels = labels[_rows(gate, table, cut, field)]
-        labels = labels[labels != ""] if task == "Classification" else labels[np.isfinite(labels)]
-        if not len(labels):
-            raise _no_rows(field, gate)
-        _check_metric(gate, labels, classes or (), field)
+        _check_possible(gate, f"spec.gates[{index}]", dataset, plan, target, classes)
+
+
+def check_metric(
+    metric: str, split: str, dataset: Artifact, plan: Plan, *, target: str, classes: Sequence[str] | None, at: str
+) -> None:
+    """The same for a metric that decides without a bound, as that of a search does; `at` is where the spec names it."""
+    known = _known(classes)
+    if metric not in known:
+        raise InvalidSpec(f"{at}: there is no {metric} for this task; there are {', '.join(known)}", field=at)
+    gate = Gate.model_validate({"metric": metric, "split": split, "min": 0})
+    try:
+        _check_possible(gate, at, dataset, plan, target, classes)
+    except InvalidSpec as error:
+        raise InvalidSpec(error.message, field=at) from error
+
+
+def _known(classes: Sequence[str] | None) -> tuple[str, ...]:
+    return REGRESSION_METRICS if classes is None else CLASSIFICATION_METRICS
+
+
+def _check_possible(
+    gate: Gate, field: str, dataset: Artifact, plan: Plan, target: str, classes: Sequence[str] | None
+) -> None:
+    task = "Regression" if classes is None else "Classification"
+    known = _known(classes) if classes is None else (*_known(classes), *FAIRNESS_MEASURES)
+    if gate.metric not in known:
+        raise _no_metric(field, gate, known)
+    cut = _cut(gate, plan, field)
+    table = tables.read_split(dataset, gate.split, [target, cut.column] if cut else [target])
+    labels = _labels(table, target, task)
+    if gate.group is not None and cut is not None:
+        _check_groups(gate, table, labels, cut, plan, field)
+        return
+    if gate.slice is not None and cut is not None:
+        labels = labels[_rows(gate, table, cut, field)]
+    labels = labels[labels != ""] if task == "Classification" else labels[np.isfinite(labels)]
+    if not len(labels):
+        raise _no_rows(field, gate)
+    _check_metric(gate, labels, classes or (), field)
 
 
 def check_forecast(
@@ -145,19 +168,19 @@ def _check_metric(gate: Gate, labels: np.ndarray, classes: Sequence[str], field:
 
 
 def _check_groups(gate: Gate, table: pa.Table, labels: np.ndarray, cut: Cut, plan: Plan, field: str) -> None:
-    """A difference needs two groups with enough rows."""
+    """A difference needs two groups with enough rows; of an equal chance, rows of the class that it is a chance of."""
     favorable = plan.options.fairness.favorable if plan.options.fairness else None
-    among = labels != ""
-    if gate.metric == "equalOpportunityDifference":
-        among = labels == favorable
-    counted = {part.value: int((part.rows & among).sum()) for part in cut.parts(table)}
-    if sum(number >= ENOUGH for number in counted.values()) < 2:
-        of = f" of class {favorable}" if gate.metric == "equalOpportunityDifference" else ""
-        raise InvalidSpec(
-            f"{field}: {gate.metric} compares groups with at least {ENOUGH} labelled rows{of} in the {gate.split} split; by "
-            f"{cut.column} there are {', '.join(f'{value}: {number}' for value, number in counted.items()) or 'none'}",
-            field=f"{field}.group",
-        )
+    right = (f" of class {favorable}", labels == favorable)
+    wrong = (f" of another class than {favorable}", (labels != favorable) & (labels != ""))
+    asked = {"equalOpportunityDifference": (right,), "equalizedOddsDifference": (right, wrong)}
+    for of, among in asked.get(gate.metric, (("", labels != ""),)):
+        counted = {part.value: int((part.rows & among).sum()) for part in cut.parts(table)}
+        if sum(number >= ENOUGH for number in counted.values()) < 2:
+            raise InvalidSpec(
+                f"{field}: {gate.metric} compares groups with at least {ENOUGH} labelled rows{of} in the {gate.split} split; "
+                f"by {cut.column} there are {', '.join(f'{value}: {number}' for value, number in counted.items()) or 'none'}",
+                field=f"{field}.group",
+            )
 
 
 def hold(evaluation: Evaluation, gates: Sequence[Gate]) -> None:
