@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class ClassificationRows:
     truth: np.ndarray
     guess: np.ndarray
     probabilities: np.ndarray | None
+    block: ClassVar[int] = 1
 
     @classmethod
     def of(

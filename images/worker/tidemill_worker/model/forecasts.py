@@ -30,6 +30,8 @@ class ForecastRows:
     """float64 [windows, horizon, levels]"""
     levels: tuple[float, ...]
     """Ascending."""
+    block: int
+    """Twice as many neighbouring windows as overlap in what they forecast: blocks of that length show how much they share."""
 
     @classmethod
     def of(cls, table: pa.Table, target: str, spec: ForecastSignature, outputs: Outputs) -> ForecastRows:
@@ -43,6 +45,7 @@ class ForecastRows:
             scale=tables.numbers(table, SCALE),
             quantiles=np.empty(0),
             levels=spec.quantiles,
+            block=2 * -(-spec.horizon // spec.stride) if spec.stride < spec.horizon else 1,
         )
         return rows.answered(outputs)
 

@@ -16,6 +16,10 @@ from tidemill.contract.directions import LOWER_IS_BETTER
 class Judged(Protocol):
     """Labelled rows beside a model's answers."""
 
+    @property
+    def block(self) -> int:
+        """So many neighbouring rows tell nearly the same; 1 of rows that are independent."""
+
     def __len__(self) -> int:
         """Number of rows."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class RegressionRows:
 
     target: np.ndarray
     prediction: np.ndarray
+    block: ClassVar[int] = 1
 
     def __len__(self) -> int:
         return len(self.target)

@@ -165,12 +165,13 @@ class _Errors:
     """Absolute errors, whose mean is all that is measured: an interval for each of many parts must be cheap."""
 
     error: np.ndarray
+    block: int
 
     def __len__(self) -> int:
         return len(self.error)
 
     def take(self, rows: np.ndarray) -> _Errors:
-        return _Errors(self.error[rows])
+        return _Errors(self.error[rows], self.block)
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         return {"mae": mean(weights, self.error)}
@@ -180,7 +181,7 @@ def _interval(rows: Rows, confidence: ConfidenceOptions) -> dict[str, Interval]:
     if isinstance(rows, ClassificationRows):
         hits = int((rows.truth == rows.guess).sum())
         return {"accuracy": bootstrap.wilson(hits, len(rows), confidence.level)}
-    errors = _Errors(rows.errors())
+    errors = _Errors(rows.errors(), rows.block)
     drawn = bootstrap.distributions(errors, confidence.resamples, INTERVAL_ROWS)["mae"]
-    ends = bootstrap.interval(drawn, confidence.level)
+    ends = bootstrap.interval(drawn, confidence.level, errors)
     return {} if ends is None else {"mae": ends}
