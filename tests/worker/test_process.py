@@ -16,9 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tidemill.contract.exitcodes import ExitCode
 from tidemill.contract.manifest import MANIFEST
-from tidemill.contract.results import RESULT, ColumnInfo, DatasetResult, ExpectationResult, Progress, TaskFailure
+from tidemill.contract.results import RESULT, DatasetResult, Progress, TaskFailure
 from tidemill.contract.tasks import TASK, ArtifactRef
-from tidemill_worker import termination
 from tidemill_worker.artifact import publish
 from tidemill_worker.errors import ArtifactCorrupt, TaskError
 from tidemill_worker.progress import Tracker, serve
@@ -108,35 +107,6 @@ def test_an_unexpected_error_is_logged_in_full_and_tried_again(lab: Lab) -> None
     assert result.reason == "InternalError"
     failed = [json.loads(line) for line in log.splitlines() if '"error"' in line]
     assert "Traceback" in failed[-1]["traceback"]
-
-
-def _everything(columns: int, words: int) -> DatasetResult:
-    return DatasetResult(
-        artifact=ArtifactRef(uri="s3://bucket/" + "x" * 200, digest="sha256:" + "0" * 64),
-        rows={"train": 1, "validation": 2, "test": 3},
-        columns=tuple(ColumnInfo(name=f"é{i}" * 20, type="varchar", summary="ü" * 90) for i in range(columns)),
-        column_count=columns,
-        expectations=tuple(
-            ExpectationResult(name=f"e{i}", passed=i % 2 == 0, severity="Warn", message="m" * words) for i in range(64)
-        ),
-    )
-
-
-@pytest.mark.parametrize("columns", [0, 5, 20])
-@pytest.mark.parametrize("words", [0, 20, 2000])
-def test_results_fit_into_the_termination_message(columns: int, words: int) -> None:
-    result = _everything(columns, words)
-    text = termination.fit(result)
-    assert len(text.encode()) <= 4096
-    parsed = RESULT.validate_json(text)
-    assert isinstance(parsed, DatasetResult)
-    assert (parsed.artifact, parsed.rows, parsed.column_count) == (result.artifact, result.rows, result.column_count)
-
-
-def test_long_failures_are_cut() -> None:
-    text = termination.fit(TaskFailure(reason="SQLError", message="é" * 9000, field="spec.transform.sql"))
-    assert len(text.encode()) <= 4096
-    assert "…" in text
 
 
 def test_progress_and_metrics_are_served() -> None:

@@ -16,7 +16,7 @@ from tidemill.contract.exitcodes import ExitCode
 from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import TaskFailure
 from tidemill.contract.tasks import TASK, PublishModel, Task, TrainModel
-from tidemill_worker import log, termination
+from tidemill_worker import log, memory, termination
 from tidemill_worker.context import SCRATCH, Context, Stop, fresh_folder
 from tidemill_worker.distributed.alone import Alone
 from tidemill_worker.distributed.outcome import Outcome, Outcomes
@@ -84,16 +84,15 @@ def _said(work: Callable[[], Outcome]) -> Outcome:
     except TaskError as error:
         log.LOGGER.error(error.message, extra={"fields": {"reason": str(error.reason), "field": error.field}})
         return Outcome(code=error.exit_code, result=error.failure())
-    except MemoryError:
-        message = "the task needs more memory than the container has: raise spec.resources.memory"
-        logging.getLogger(__name__).exception(message)
-        return Outcome(code=RETRY, result=TaskFailure(reason=FailureReason.OUT_OF_MEMORY, message=message))
     except Dismissed:
         return Outcome(code=ExitCode.OK)
     except Terminated:
         log.info("terminated")
         return Outcome(code=TERMINATED)
     except Exception as error:
+        if (advice := memory.explain(error)) is not None:
+            logging.getLogger(__name__).exception(advice)
+            return Outcome(code=RETRY, result=TaskFailure(reason=FailureReason.OUT_OF_MEMORY, message=advice))
         logging.getLogger(__name__).exception("unexpected error")
         failure = TaskFailure(reason=FailureReason.INTERNAL, message=f"{type(error).__name__}: {error}")
         return Outcome(code=RETRY, result=failure)

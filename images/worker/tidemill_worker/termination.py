@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
+from tidemill.contract.model import EVALUATION_FILE
 from tidemill.contract.names import EXPECTATIONS_FILE, TERMINATION_MESSAGE_LIMIT
-from tidemill.contract.results import DatasetResult, Result, TaskFailure
+from tidemill.contract.results import DatasetResult, Result, TaskFailure, TrainResult
 from tidemill_worker import log
+
+_MOST_WARNINGS = 5
 
 
 def fit(result: Result, limit: int = TERMINATION_MESSAGE_LIMIT) -> str:
@@ -22,6 +27,8 @@ def fit(result: Result, limit: int = TERMINATION_MESSAGE_LIMIT) -> str:
                 return text
     if isinstance(result, DatasetResult):
         return _fit_dataset(result, limit)
+    if isinstance(result, TrainResult):
+        return _fit_training(result, limit)
     raise ValueError(f"a {result.type} result of {len(text.encode())} bytes cannot be cut to {limit}")
 
 
@@ -44,6 +51,34 @@ def _fit_dataset(result: DatasetResult, limit: int) -> str:
         if len(text.encode()) <= limit:
             return text
     raise ValueError(f"a Dataset result of {len(text.encode())} bytes cannot be cut to {limit}")
+
+
+def _fit_training(result: TrainResult, limit: int) -> str:
+    """What a trained model is worth a run for stays: where it is. Everything that is left out lies in the store beside it."""
+    for smaller in _smaller(result):
+        text = smaller.to_json()
+        if len(text.encode()) <= limit:
+            return text
+    raise ValueError(f"a Train result of {len(result.to_json().encode())} bytes cannot be cut to {limit}")
+
+
+def _smaller(result: TrainResult) -> Iterator[TrainResult]:
+    """First the parameters of a search's trials are left out, from the worst on, then warnings shortened, then metrics left
+    out of each split, the last ones first."""
+    for kept in range(len(result.search.best) - 1 if result.search else -1, -1, -1):
+        assert result.search is not None, "it has trials"
+        best = result.search.best
+        slim = (*best[:kept], *(trial.model_copy(update={"parameters": {}}) for trial in best[kept:]))
+        result = result.model_copy(update={"search": result.search.model_copy(update={"best": slim})})
+        yield result
+    warnings = tuple(_cut(warning, 120) for warning in result.warnings[:_MOST_WARNINGS])
+    result = result.model_copy(update={"warnings": warnings, "comparison": _cut(result.comparison, 200)})
+    yield result
+    number = sum(map(len, result.metrics.values()))
+    for most in range(max(map(len, result.metrics.values()), default=0) - 1, -1, -1):
+        metrics = {split: dict(islice(values.items(), most)) for split, values in result.metrics.items() if most}
+        note = f"{sum(map(len, metrics.values()))} of {number} metrics are shown: all are in {EVALUATION_FILE}"
+        yield result.model_copy(update={"metrics": metrics, "warnings": (*warnings, note)})
 
 
 def _cut(text: str, length: int) -> str:

@@ -40,6 +40,8 @@ from tidemill.reconcile.typed import typed
 
 PROGRESS_INTERVAL = 15.0
 TOO_LATE = "; the run has ended, edits of its spec have no effect: create a new TrainingRun"
+MOST_WARNINGS = 10
+"""The schema takes no more; the pod's log has all of them."""
 SUSPEND_IGNORED = "spec.suspend has no effect with spec.queueName: Kueue decides when the Job runs"
 
 
@@ -273,7 +275,7 @@ def _too_late(message: str) -> str:
 def _warnings(run: TrainingRun, outcome: Outcome) -> tuple[str, ...]:
     ignored = SUSPEND_IGNORED if run.spec.suspend and run.spec.queue_name else None
     told = outcome.result.warnings if isinstance(outcome.result, TrainResult) else ()
-    return tuple(w for w in (ignored, outcome.warning, *told) if w)
+    return tuple(w for w in (ignored, outcome.warning, *told) if w)[:MOST_WARNINGS]
 
 
 def _conditions(run: TrainingRun, context: Context) -> ConditionSet:
