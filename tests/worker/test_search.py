@@ -172,26 +172,15 @@ def test_hopeless_trials_are_pruned_and_a_loss_is_low_in_both_directions(lab: La
         epochs.clear()
 
 
-def test_a_diverged_trial_is_not_the_end_of_the_search_but_all_of_them_are(lab: Lab) -> None:
-    def some(number: int, values: dict[str, Any], report: Any) -> float:
-        if number % 2:
-            raise TrainingDiverged("the loss became nan")
-        return bowl(number, values, report)
-
-    mixed = trials(lab, search(trials=6), objective=some)
-    mixed.work()
-    assert [t.state for t in mixed.study.trials] == [TrialState.COMPLETE, TrialState.FAIL] * 3
-    assert best(mixed.study).number % 2 == 0
-
-    def never(*_: Any) -> float:
-        raise TrainingDiverged("the loss became nan")
-
-    hopeless = trials(lab, search(trials=3), objective=never, folder="never")
-    hopeless.work()
-    with pytest.raises(
-        TrainingDiverged, match="none of 3 trials came to an end; the first failed with: the loss became nan"
-    ):
-        best(hopeless.study)
+def test_a_summary_names_all_ten_and_has_room_for_their_parameters_only(lab: Lab) -> None:
+    many = [{"name": f"parameterNumber{i}", "float": {"min": 0.001, "max": 1.0}} for i in range(32)]
+    done = trials(lab, search(trials=12, parameters=many, sampler="Random"), objective=lambda number, *_: float(number))
+    done.work()
+    found = report.summary(done.study, search(trials=12))
+    assert [trial.number for trial in found.best] == list(range(10))
+    assert len(found.best[0].parameters) == 32
+    assert not found.best[-1].parameters
+    assert len(found.to_json()) < 3500
 
 
 def test_a_grid_tries_each_combination_once(lab: Lab) -> None:

@@ -15,9 +15,10 @@ import yaml
 from tidemill.contract.results import PartResult, TrainResult
 from tidemill.contract.tasks import TASK, SearchModel
 from tidemill_worker.errors import InvalidSpec, Terminated
+from tidemill_worker.train import boosting
 
 from .lab import Lab
-from .samples import dataset, train
+from .samples import boost, dataset, train
 
 PARAMETERS = [
     {"name": "learningRate", "float": {"min": 0.001, "max": 0.1, "log": True}},
@@ -197,6 +198,32 @@ def test_what_cannot_be_searched_is_said(lab: Lab, data: dict[str, Any], wish: d
         lab.run(search(lab, data, search=wish))
     assert str(raised.value).startswith(said)
     assert lab.list("models/") == []
+    assert lab.list("runs/search/uid/trials/") == [], "it is said before the first trial"
+
+
+def test_a_metric_that_the_data_does_not_have_is_said_before_the_first_trial(lab: Lab, data: dict[str, Any]) -> None:
+    wish = search(lab, data, "Classification", trainer={"target": "carrier"}, search={"metric": "rocAuc"})
+    with pytest.raises(InvalidSpec, match="rocAuc needs a target of two classes") as raised:
+        lab.run(wish)
+    assert raised.value.field == "spec.search.metric"
+    assert lab.list("runs/search/uid/trials/") == []
+
+
+def test_parameters_that_cannot_be_trained_together_fail_their_trial_only(
+    lab: Lab, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many trees of many leaves are too many for a file; each bound for itself is what the trainer takes."""
+    monkeypatch.setattr(boosting, "MOST_NODES", 100_000)  # so that few rows suffice
+    training = boost(lab, data, run="search", trainer={"minRowsPerLeaf": 1, "learningRate": 0.3})
+    parameters = [{"name": "trees", "choices": ["10", "10000"]}, {"name": "maxLeaves", "choices": ["4", "4096"]}]
+    wish = {"parameters": parameters, "metric": "rmse", "trials": 4, "sampler": "Grid"}
+    short = {**training, "trainer": {**training["trainer"], "patience": 1}}
+    result = lab.run({"type": "SearchModel", "training": {"owner": OWNER, **short}, "search": wish})
+    told = lab.get_json(f"{result.artifact.uri}/search/trials.json")
+    failed = [trial for trial in told["trials"] if trial["state"] == "FAIL"]
+    assert [trial["parameters"] for trial in failed] == [{"trees": "10000", "maxLeaves": "4096"}]
+    assert "are too many for one ONNX file: lower trees or maxLeaves" in failed[0]["message"]
+    assert result.search.failed == 1
 
 
 def test_a_search_needs_validation_rows(lab: Lab) -> None:

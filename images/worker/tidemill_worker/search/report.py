@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from tidemill_worker.search.trials import MESSAGE, ranked
 TRIALS_FILE = "trials.json"
 TOP = 10
 _LONGEST_VALUE = 60
+_LONGEST_PARAMETERS = 2_000
+"""Characters of the best trials' parameters together: a status has room for so many."""
 _FEWEST_FOR_IMPORTANCE = 5
 
 
@@ -32,8 +34,17 @@ def summary(study: optuna.Study, search: Search) -> SearchSummary:
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
         failed=states.count(TrialState.FAIL),
-        best=tuple(_short(trial) for trial, _ in zip(ranked(study), range(TOP), strict=False)),
+        best=_bounded([_short(trial) for trial, _ in zip(ranked(study), range(TOP), strict=False)]),
     )
+
+
+def _bounded(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """All of them, the best ones with their parameters, as far as there is room."""
+    left, found = _LONGEST_PARAMETERS, []
+    for trial in trials:
+        left -= sum(len(name) + len(value) for name, value in trial.parameters.items())
+        found.append(trial if left >= 0 else trial.model_copy(update={"parameters": {}}))
+    return tuple(found)
 
 
 def _short(trial: FrozenTrial) -> Trial:

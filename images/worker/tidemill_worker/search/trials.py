@@ -12,6 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,13 +22,16 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from tidemill.contract.reasons import FailureReason
 from tidemill.contract.searching import Search
 from tidemill_worker import log
-from tidemill_worker.errors import InvalidSpec, TrainingDiverged
+from tidemill_worker.errors import InvalidSpec, TaskError, TrainingDiverged
 from tidemill_worker.search.journal import StoreJournal
 
-WORKER, MESSAGE = "worker", "message"
-"""A trial's attributes: the pod's place in the Job, and why it failed."""
+WORKER, MESSAGE, REASON = "worker", "message", "reason"
+"""A trial's attributes: the pod's place in the Job; why it failed, in words and as a constant."""
+TRAINING, KILLED = "training", "killed"
+"""Whether a pod is at it, which only one that is killed leaves true; and after how many epochs a pod was killed."""
 ORPHANED_SECONDS = 60.0
 """A trial that belongs to nobody after so long: its pod died between taking and marking it."""
 MOST_COMBINATIONS = 100_000
@@ -39,13 +43,17 @@ class Pruned(Exception):
     """The trial is not worth going on with."""
 
 
+class Unfit(TrainingDiverged):
+    """The trial's parameters cannot be trained: too large for the memory, or for a file. Others may be."""
+
+
 class Objective(Protocol):
     """Trains what a trial draws."""
 
     def __call__(self, trial: optuna.Trial, report: Callable[[int, float], None], /) -> float:
         """The metric. Draws the trial's parameters first: of one that is taken up again they are the same.
 
-        Calls `report(epoch, loss)` after each epoch, which raises Pruned. Raises TrainingDiverged.
+        Calls `report(epoch, loss)` after each epoch, which raises Pruned. Raises TrainingDiverged, and Unfit.
         """
 
 
@@ -68,7 +76,7 @@ class Trials:
         """Make trials until there are enough. Raises what `check` raises, with the trial left for the next pod."""
         for left in self._left():
             log.info("taking up a trial", trial=left.number)
-            self._finish(optuna.Trial(self.study, left._trial_id))
+            self._take_up(optuna.Trial(self.study, left._trial_id), left)
         while len(self.study.trials) < wanted(self.search) and not self._over():
             self.check()
             self.study.sampler = sampler(self.search, len(self.study.trials))
@@ -99,12 +107,34 @@ class Trials:
     def _age(self, trial: FrozenTrial) -> float:
         return (self.now() - trial.datetime_start).total_seconds() if trial.datetime_start else 0.0
 
+    def _take_up(self, trial: optuna.Trial, left: FrozenTrial) -> None:
+        """Go on with it, unless it has killed two pods without an epoch in between: it would kill all that come after them."""
+        epochs = len(left.intermediate_values)
+        killed = bool(left.user_attrs.get(TRAINING))
+        if killed and left.user_attrs.get(KILLED) == epochs:
+            self._fail(
+                trial,
+                Unfit(
+                    f"two pods were killed in its epoch {epochs + 1}: most likely the memory did not suffice; raise "
+                    "spec.resources.memory, or search smaller models",
+                    reason=FailureReason.OUT_OF_MEMORY,
+                ),
+            )
+            self.told(self.study)
+            return
+        if killed:
+            trial.set_user_attr(KILLED, epochs)
+        self._finish(trial)
+
     def _finish(self, trial: optuna.Trial) -> None:
         self.study.sampler = sampler(self.search, trial.number)
+        trial.set_user_attr(TRAINING, True)
+        reported = set(self.study.trials[trial.number].intermediate_values)
 
         def report(epoch: int, loss: float) -> None:
             # Pruners compare with the study's direction; a loss is always to be low.
-            trial.report(-loss if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else loss, epoch)
+            if epoch not in reported:  # a pod that resumes tells the last epoch again
+                trial.report(-loss if self.study.direction == optuna.study.StudyDirection.MAXIMIZE else loss, epoch)
             if trial.should_prune():
                 raise Pruned
 
@@ -113,11 +143,19 @@ class Trials:
         except Pruned:
             self.study.tell(trial, state=TrialState.PRUNED)
         except TrainingDiverged as error:
-            trial.set_user_attr(MESSAGE, error.message)
-            self.study.tell(trial, state=TrialState.FAIL)
+            self._fail(trial, error)
+        except BaseException:
+            with suppress(TaskError):  # a store that is gone may be why it ends
+                trial.set_user_attr(TRAINING, False)
+            raise
         else:
             self.study.tell(trial, value)
         self.told(self.study)
+
+    def _fail(self, trial: optuna.Trial, error: TrainingDiverged) -> None:
+        trial.set_user_attr(MESSAGE, error.message)
+        trial.set_user_attr(REASON, str(error.reason))
+        self.study.tell(trial, state=TrialState.FAIL)
 
 
 def open_study(journal: StoreJournal, search: Search, *, maximize: bool) -> optuna.Study:
@@ -203,10 +241,12 @@ def best(study: optuna.Study) -> FrozenTrial:
     """The best complete trial; of equals the first. Raises TrainingDiverged when none is complete."""
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
     if not complete:
-        said = next((t.user_attrs[MESSAGE] for t in study.trials if MESSAGE in t.user_attrs), "")
+        first = next((t.user_attrs for t in study.trials if MESSAGE in t.user_attrs), {})
+        said = f"; the first failed with: {first[MESSAGE]}" if first else ""
         raise TrainingDiverged(
-            f"none of {len(study.trials)} trials came to an end" + (f"; the first failed with: {said}" if said else ""),
+            f"none of {len(study.trials)} trials came to an end{said}",
             field="spec.search.parameters",
+            reason=FailureReason(first[REASON]) if REASON in first else None,
         )
     return next(iter(ranked(study)))
 

@@ -14,24 +14,28 @@ import optuna
 from tidemill.contract.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from tidemill.contract.layout import join
 from tidemill.contract.model import Evaluation
+from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import PartResult, Result, SearchSummary, TrainResult
 from tidemill.contract.tasks import SearchModel, TrainModel
 from tidemill.contract.trainers.auto import AutoTrainer
+from tidemill_worker import memory
 from tidemill_worker.artifact import Artifact
 from tidemill_worker.context import Context
-from tidemill_worker.errors import InvalidSpec
+from tidemill_worker.errors import InvalidSpec, ModelInvalid
 from tidemill_worker.model.evaluation import evaluate_splits
 from tidemill_worker.recorded import recorded
+from tidemill_worker.report import gates
 from tidemill_worker.search import code, report, space
 from tidemill_worker.search.families import AutoSpace, search_of
 from tidemill_worker.search.journal import StoreJournal
 from tidemill_worker.search.space import Space, SpecSpace
-from tidemill_worker.search.trials import Trials, best, open_study, wanted
+from tidemill_worker.search.trials import Trials, Unfit, best, open_study, wanted
 from tidemill_worker.tasks import train_model
 from tidemill_worker.tracking.run import TrackedRun
 from tidemill_worker.train.data import Data
 from tidemill_worker.train.family import Report, family_of
-from tidemill_worker.train.trained import train
+from tidemill_worker.train.target import Target
+from tidemill_worker.train.trained import Trained, train
 
 REPORT_FOLDER = "search"
 """In the model's artifact."""
@@ -85,6 +89,11 @@ def _trials(task: SearchModel, data: Data, context: Context) -> Trials:
         raise InvalidSpec(f"{field}: there is no metric {search.metric}; there are {known}", field=field)
     if not len(data.validation):
         raise InvalidSpec(f"{field}: a search needs a validation split, which is empty", field="spec.dataset")
+    target = getattr(data, "target", None)
+    if isinstance(target, Target):  # that of a forecast is told after the first trial
+        gates.check_metric(
+            search.metric, "validation", data.dataset, data.plan, target=target.column, classes=target.classes, at=field
+        )
     if task.search is not None:
         space.check(task.training.trainer, search)
     journal = StoreJournal(context.store, join(task.training.run_root, "search", "journal"))
@@ -95,7 +104,7 @@ def _trials(task: SearchModel, data: Data, context: Context) -> Trials:
         summary = report.summary(study, search)
         context.tracker.scope = (summary.trials / count, 1 / count, f"trial {trial.number + 1} of {count}")
         context.tracker.search = summary
-        trained = train(_training(task, tried, trial), data, context, told)
+        trained = _train(_training(task, tried, trial), data, context, told)
         found = evaluate_splits(trained.predictor, data.dataset, ("validation",)).metrics["validation"]
         if search.metric not in found:
             raise InvalidSpec(
@@ -114,6 +123,18 @@ def _trials(task: SearchModel, data: Data, context: Context) -> Trials:
         check=context.stop.check,
         told=ended,
     )
+
+
+def _train(task: TrainModel, data: Data, context: Context, told: Report) -> Trained:
+    """Train, or raise Unfit where these parameters alone are what cannot be trained."""
+    try:
+        return train(task, data, context, told)
+    except (InvalidSpec, ModelInvalid) as error:
+        raise Unfit(error.message, reason=error.reason) from error
+    except Exception as error:  # each library has an error of its own for it
+        if (advice := memory.explain(error)) is None:
+            raise
+        raise Unfit(advice, reason=FailureReason.OUT_OF_MEMORY) from error
 
 
 def _space(task: SearchModel, data: Data) -> Space:

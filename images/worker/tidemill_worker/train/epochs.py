@@ -113,6 +113,9 @@ class Training:
         self.course = Course(**course)
         self.stored_epoch, self.snapshot = self.course.epoch, body
         log.info("resumed from checkpoint", epoch=self.course.epoch)
+        if self.course.history:  # the pod before may have died between storing the epoch and reporting it
+            newest = self.course.history[-1]
+            self.report(self.course.epoch, newest.get("validationLoss", newest["loss"]))
 
     def _out_of_patience(self) -> bool:
         patience = self.task.trainer.patience
