@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import pyarrow as pa
 import pytest
 
 from tidemill.contract.model import Baseline, Signature
 from tidemill.contract.results import TrainResult
-from tidemill.contract.tasks import TASK
+from tidemill.contract.tasks import TASK, TrainModel
+from tidemill_worker.errors import Terminated
 from tidemill_worker.train.checkpoint import CheckpointFolder
+from tidemill_worker.train.preprocess import Preprocessor
+from tidemill_worker.train.tabular import fit, read
 
 from .interrupting import wait_for_epoch
 from .lab import OWNER, Lab
@@ -179,6 +183,42 @@ def test_a_damaged_checkpoint_is_not_used(lab: Lab) -> None:
     CheckpointFolder(context.store, f"{lab.root}/runs/run/uid", parsed.task_id).save(4, b"anything")
     lab.put("runs/run/uid/checkpoints/epoch-000004.npz", b"anything else")
     assert lab.run(document).artifact.digest == clean.artifact.digest
+
+
+@pytest.mark.parametrize(
+    "pointer", [b"", b"null", b"[]", b"7", b"{}", b'{"file": 1, "sha256": 2, "task": 3}', b"\xff\xfe"]
+)
+def test_a_foreign_pointer_to_checkpoints_is_not_followed(lab: Lab, pointer: bytes) -> None:
+    lab.put("runs/run/uid/checkpoints/latest.json", pointer)
+    assert CheckpointFolder(lab.context().store, f"{lab.root}/runs/run/uid", "task").load() is None
+
+
+def test_a_pod_that_resumes_reports_its_last_epoch(lab: Lab) -> None:
+    """The pod before may have died between storing it and telling a search of it."""
+    task = TASK.validate_python({"owner": OWNER, **train(lab, dataset(lab, 300))})
+    assert isinstance(task, TrainModel)
+
+    def until_the_third(epoch: int, _loss: float) -> None:
+        if epoch == 3:
+            raise Terminated
+
+    context, told = lab.context(), list[tuple[int, float]]()
+    data = read(task, context)
+    with pytest.raises(Terminated):
+        fit(data, task, context, until_the_third)
+    fit(data, task, context, lambda epoch, loss: told.append((epoch, loss)))
+    assert [epoch for epoch, _ in told] == list(range(3, 9))
+    lines = [json.loads(line) for line in lab.get(f"{task.run_root}/metrics.jsonl").decode().splitlines()]
+    assert [loss for _, loss in told] == [line["validationLoss"] for line in lines[2:]]
+
+
+def test_a_column_of_equal_values_does_not_blow_up_what_differs_later() -> None:
+    """The standard deviation of a thousand equal numbers is a rounding error: divided by it, any other value is enormous."""
+    table = pa.table({"x": pa.array([0.1] * 1000), "tiny": pa.array([1e-42, 2e-42] * 500)})
+    fitted = Preprocessor.fit(table, ["x", "tiny"], [], 10)
+    assert fitted.scales.tolist() == [0, 0]
+    numbers, _ = fitted.encode(pa.table({"x": [0.2], "tiny": [1.0]}))
+    assert numbers.tolist() == [[0, 0]]
 
 
 def test_patience_stops_early_and_keeps_the_best_weights(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from tidemill_worker.errors import (
 )
 
 from .lab import Lab
-from .samples import dataset, dataset_of, flights, train
+from .samples import boost, dataset, dataset_of, flights, train
 
 
 def test_nan_loss_names_epoch_and_learning_rate(lab: Lab) -> None:
@@ -127,3 +127,32 @@ def test_an_artifact_never_changes(lab: Lab) -> None:
     assert lab.get(f"{first.artifact.uri}/model.onnx") == before
     with pytest.raises(ArtifactCorrupt, match="does not have the digest"):
         Artifact(lab.context(), ArtifactRef(uri=first.artifact.uri, digest="sha256:" + "0" * 64), name="model")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1e39, 2.0], "holds 1e+39, and a model's answer is at most 3.4e+38"),
+        ([-1e300, 1e300], "holds 1e+300"),
+        ([1e12, 1e12 + 1], "differ by 1 around 1e+12, less than single precision"),
+        ([1e-40, 2e-40], "differ by 1e-40"),
+    ],
+)
+@pytest.mark.parametrize("family", ["tabular", "boosted"])
+def test_a_target_that_single_precision_cannot_hold(lab: Lab, values: list[float], words: str, family: str) -> None:
+    columns = {**flights(100), "arr_delay": values * 50}
+    document = (train if family == "tabular" else boost)(lab, dataset_of(lab, columns))
+    with pytest.raises(InvalidData) as caught:
+        lab.run(document)
+    assert words in caught.value.message
+    assert caught.value.field == f"spec.trainer.{family}Regression.target"
+
+
+@pytest.mark.parametrize("family", ["tabular", "boosted"])
+def test_a_target_that_is_always_the_same_is_predicted(lab: Lab, family: str) -> None:
+    """Of equal values the standard deviation is a rounding error. What differs in another split is an error like any other."""
+    columns = {**flights(1000), "arr_delay": [0.1] * 1000}
+    document = (train if family == "tabular" else boost)(lab, dataset_of(lab, columns))
+    found = lab.run(document).metrics["test"]
+    assert found["mae"] < 0.05
+    assert "r2" not in found

@@ -54,7 +54,7 @@ class CheckpointFolder:
                 log.warn("checkpoint of another task is ignored", task=latest["task"])
                 return None
             body = self._store.read(join(self._root, name))
-        except (ValueError, KeyError, ObjectNotFound) as error:
+        except (ValueError, KeyError, TypeError, ObjectNotFound) as error:
             log.warn("unreadable checkpoint is ignored", error=str(error))
             return None
         if hashlib.sha256(body).hexdigest() != expected:

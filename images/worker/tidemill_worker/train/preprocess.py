@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidemill_worker.model import tables
+from tidemill_worker.train.features.scale import inverse
 from tidemill_worker.train.features.vocabulary import counted, plain, text_codes
 
 
@@ -44,10 +45,11 @@ class Preprocessor:
             present = values[~missing].astype(np.float64)
             median = float(np.float32(np.median(present))) if len(present) else 0.0
             filled = np.where(missing, median, values).astype(np.float64)
-            deviation = float(np.std(filled))
+            # by the values themselves: the deviation of equal ones is a rounding error, not zero
+            deviation = float(np.std(filled)) if np.ptp(filled) > 0 else 0.0
             medians.append(median)
             means.append(float(np.mean(filled)))
-            scales.append(1 / deviation if deviation > 0 and np.isfinite(deviation) else 0.0)
+            scales.append(inverse(deviation))
             if missing.any():
                 indicators.append(index)
         return cls(

@@ -34,7 +34,9 @@ class Target:
             values = values[np.isfinite(values)]
             if not len(values):
                 raise DatasetEmpty(f"target {column!r} is missing in every training row", field=field)
-            mean, scale = float(np.mean(values)), float(np.std(values)) or 1.0
+            _check_range(values, column, field)
+            # by the values themselves: the deviation of equal ones is a rounding error, not zero
+            mean, scale = float(np.mean(values)), float(np.std(values)) if np.ptp(values) > 0 else 1.0
             return cls(field=field, column=column, classes=None, mean=mean, scale=scale)
         names = sorted(set(tables.labels(train, column, field=field)) - {""}, key=tables.class_order)
         if len(names) < 2:
@@ -70,3 +72,21 @@ class Target:
             return np.asarray(raw[:, 0] * self.scale + self.mean)
         shifted = np.exp(raw - raw.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _check_range(values: np.ndarray, column: str, field: str) -> None:
+    """A served model answers in single precision. Raises InvalidData for a target that it cannot hold or tell apart."""
+    single, greatest = np.finfo(np.float32), float(np.max(np.abs(values)))
+    most, least = float(single.max), max(float(single.tiny), float(single.eps) * greatest)
+    if greatest > most:
+        raise InvalidData(
+            f"{field}: target {column!r} holds {greatest:g}, and a model's answer is at most {most:.2g} (single "
+            "precision): take its logarithm or another unit in the dataset, or filter such rows",
+            field=field,
+        )
+    if 0 < np.ptp(values) < least:
+        raise InvalidData(
+            f"{field}: the values of target {column!r} differ by {np.ptp(values):g} around {greatest:g}, less than single "
+            "precision, in which a model answers, can tell apart: subtract a constant in the dataset, or take another unit",
+            field=field,
+        )

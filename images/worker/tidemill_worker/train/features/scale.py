@@ -120,15 +120,15 @@ def _affine(method: str, values: np.ndarray) -> tuple[float, float]:
     if low == high:
         return low, 0.0
     if method == "MinMax":
-        return low, _inverse(high - low)
+        return low, inverse(high - low)
     if method == "Robust":
         low, middle, high = (float(q) for q in np.quantile(wide, [0.25, 0.5, 0.75]))
         # Where half of the values are equal the range is 0 although the column says something.
-        return middle, _inverse(high - low) or _inverse(float(np.std(wide)))
-    return float(np.mean(wide)), _inverse(float(np.std(wide)))
+        return middle, inverse(high - low) or inverse(float(np.std(wide)))
+    return float(np.mean(wide)), inverse(float(np.std(wide)))
 
 
-def _inverse(spread: float) -> float:
+def inverse(spread: float) -> float:
     """1 / spread, 0 when there is none that single precision could tell."""
     with np.errstate(over="ignore", divide="ignore"):
         inverse = np.float32(1 / np.float64(spread)) if spread > 0 else np.float32(0)
@@ -143,7 +143,7 @@ def _curve(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = np.quantile(values.astype(np.float64), shares).astype(np.float32)
     knots, middles = [points[0]], [[shares[0]]]
     for point, share in zip(points[1:], shares[1:], strict=True):
-        if _inverse(float(point) - float(knots[-1])):
+        if inverse(float(point) - float(knots[-1])):
             knots.append(point)
             middles.append([share])
         else:

@@ -78,6 +78,7 @@ class WindowFeatures:
         history = tables.vectors(rows, data.target).astype(np.float64)
         values = data.train.future[np.isfinite(data.train.future)]
         usual = float(np.median(history.std(axis=1)))
+        deviation = float(values.std()) if np.ptp(values) > 0 else 1.0
         return cls(
             target=data.target,
             spec=spec,
@@ -89,7 +90,7 @@ class WindowFeatures:
                 tuple(value for value, _ in counted(rows, name)[: trainer.max_categories]) for name in spec.series
             ),
             fill=tuple(_fill(tables.vectors(rows, name)) for name in spec.known),
-            fixed=(float(values.mean()), float(values.std()) or 1.0) if trainer.scaling == "None" else None,
+            fixed=(float(values.mean()), deviation) if trainer.scaling == "None" else None,
             around_last=trainer.scaling == "Last",
             least=_QUIET * usual if usual > 0 else 1.0,
         )
