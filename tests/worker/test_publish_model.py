@@ -12,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from tidemill.contract.results import RESULT
 from tidemill_worker.artifact import sha256
 from tidemill_worker.errors import (
     ContractViolated,
@@ -144,6 +147,25 @@ def test_a_users_folders_and_planted_scratch_stay_out_of_the_artifact(lab: Lab) 
     assert not names & {"x", "logs"}
 
 
+def test_files_named_as_tidemills_own_are_left_out(lab: Lab) -> None:
+    """A manifest would make the folder another artifact, or one that never verifies."""
+    document, output = publishing(lab), lab.environment.work_dir / "output"
+    output.mkdir()
+    (output / "model.onnx").write_bytes(linear(["night", "distance"]))
+    (output / "manifest.json").write_bytes(lab.get(f"{document['dataset']['uri']}/manifest.json"))
+    for name in ("provenance.json", "evaluation", "evaluation.json", "baseline.json"):
+        (output / name).write_text("mine")
+    result = lab.run(document)
+    (warning,) = result.warnings
+    assert (
+        "of $TIDEMILL_OUTPUT baseline.json, evaluation, evaluation.json, manifest.json, provenance.json is left out"
+        in warning
+    )
+    assert lab.get_json(f"{result.artifact.uri}/manifest.json")["kind"] == "model"
+    assert lab.run({"type": "VerifyModel", "artifact": result.artifact.model_dump()}).inputs == 2
+    assert lab.run(document).artifact == result.artifact
+
+
 class Gate(socketserver.ThreadingTCPServer):
     """A way to the store that can be closed: while it is, connections end at once."""
 
@@ -225,3 +247,50 @@ def test_patience_ends_and_a_wish_to_stop_ends_it_at_once(lab: Lab) -> None:
     with pytest.raises(Terminated):
         insist(context, fail, first=3600)
     assert len(tries) == 1
+
+
+def scores(values: list[list[float]]) -> bytes:
+    """A classifier that gives these numbers for each class, whatever it is asked: the first row of them, plus 0 · distance."""
+    zero, answer = helper.make_tensor("zero", TensorProto.FLOAT, [1, 2], [0.0, 0.0]), np.array(values, np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["distance", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "answer"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "scores",
+        [helper.make_tensor_value_info("distance", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [zero, numpy_helper.from_array(answer, "answer")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+CLASSIFIER = {"image": "mine", "target": "late", "task": "Classification"}
+
+
+@pytest.mark.parametrize(("values", "said"), [([[-2.5, 3.0]], "-2.5, 3"), ([[0.9, 0.8]], "0.9, 0.8")])
+def test_logits_are_not_taken_for_probabilities(lab: Lab, values: list[list[float]], said: str) -> None:
+    """Their log loss and calibration would look like figures, and mean nothing."""
+    with pytest.raises(ModelInvalid, match="are no probabilities in ") as caught:
+        publish_raw(lab, scores(values), task={"trainer": CLASSIFIER})
+    assert said in str(caught.value)
+    assert "end its graph with Softmax" in str(caught.value)
+    assert not lab.list("models/")
+
+
+def test_probabilities_in_single_precision_are(lab: Lab) -> None:
+    result = publish_raw(lab, scores([[1 / 3, 2 / 3]]), task={"trainer": CLASSIFIER})
+    assert result.metrics["test"]["logLoss"] > 0
+
+
+def test_a_figure_of_ones_own_that_is_no_number_is_left_out(lab: Lab) -> None:
+    output = lab.environment.work_dir / "output"
+    output.mkdir()
+    (output / "metrics.json").write_text('{"test": {"mine": NaN, "yours": 1.5}, "holdout": {"theirs": Infinity}}')
+    result = publish_raw(lab, linear(["night", "distance"]))
+    assert result.metrics["test"]["yours"] == 1.5
+    assert "mine" not in result.metrics["test"]
+    (warning,) = result.warnings
+    assert warning == "metrics.json: mine of test, theirs of holdout is not finite, and left out (2 in all)"
+    assert RESULT.validate_json(result.to_json()) == result, "the operator reads it"

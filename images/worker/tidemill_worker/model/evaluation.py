@@ -17,6 +17,8 @@ from tidemill_worker.model.forecasts import ForecastRows
 from tidemill_worker.model.predictor import Predictor
 from tidemill_worker.model.regression import RegressionRows
 
+_SLACK = 0.01
+"""What the probabilities of a row may miss their sum by: half precision and quantization round them."""
 Rows = RegressionRows | ClassificationRows | ForecastRows
 
 
@@ -69,6 +71,7 @@ def judge(predictor: Predictor, target: np.ndarray, outputs: dict[str, np.ndarra
         label, probabilities = class_outputs(predictor, outputs)
         if probabilities is not None:
             _need_finite(probabilities)
+            _need_probabilities(probabilities)
         return ClassificationRows.of(target, label, probabilities, classes)
     prediction = prediction_of(predictor, outputs).astype(np.float64)
     _need_finite(prediction)
@@ -121,6 +124,19 @@ def _need_finite(values: np.ndarray) -> None:
     if bad:
         raise ModelInvalid(
             f"the model's answer is not finite for {bad} of {len(values)} rows: does it handle missing values (NaN)?"
+        )
+
+
+def _need_probabilities(values: np.ndarray) -> None:
+    """Each row's [rows, classes] lie between 0 and 1 and add up to 1: of logits a log loss or a calibration means nothing."""
+    outside = (values < -_SLACK) | (values > 1 + _SLACK)
+    astray = outside.any(axis=1) | (np.abs(values.sum(axis=1, dtype=np.float64) - 1) > _SLACK)
+    if astray.any():
+        row = values[int(np.argmax(astray))]
+        shown = ", ".join(f"{value:.4g}" for value in row[:5]) + (", …" if len(row) > 5 else "")
+        raise ModelInvalid(
+            f"what the model gives for each class are no probabilities in {int(astray.sum())} of {len(values)} rows (such as "
+            f"{shown}: not between 0 and 1, or not 1 in all): end its graph with Softmax, or give the label alone"
         )
 
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import onnx
 import pyarrow as pa
 
-from tidemill.contract.model import EVALUATION_FILE, MODEL_FILE, Evaluation, Signature
+from tidemill.contract.manifest import MANIFEST, PROVENANCE
+from tidemill.contract.model import (
+    BASELINE_FILE,
+    CALIBRATION_FILE,
+    EVALUATION_FILE,
+    EVALUATION_PAGE,
+    EVALUATION_PICTURES,
+    EXPLANATION_FILE,
+    MODEL_FILE,
+    SIGNATURE_FILE,
+    Evaluation,
+    Signature,
+)
 from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, PublishModel
 from tidemill.contract.tracking import METRICS_FILE
@@ -27,6 +40,19 @@ from tidemill_worker.report.plan import prepare
 from tidemill_worker.report.production import told
 
 METRICS, SCRIPT = "metrics.json", "train.py"
+_OURS = frozenset(
+    {
+        MANIFEST,
+        PROVENANCE,
+        SIGNATURE_FILE,
+        BASELINE_FILE,
+        EVALUATION_FILE,
+        EVALUATION_PAGE,
+        EVALUATION_PICTURES,
+        EXPLANATION_FILE,
+        CALIBRATION_FILE,
+    }
+)
 
 
 def run(task: PublishModel, context: Context) -> TrainResult:
@@ -56,7 +82,7 @@ def _result(context: Context, ref: ArtifactRef) -> TrainResult:
 def _publish(task: PublishModel, context: Context) -> TrainResult:
     output = Leftover(context.environment.output, called="$TIDEMILL_OUTPUT")
     epochs = _keep_metrics(task, output, context)
-    place = _take_over(output, context.folder("model"))
+    place = _take_over(output, context.folder("model"), context)
     _add_script(task, place, context)
     context.tracker.phase("Downloading", 0.1, task.dataset.uri)
     dataset = Artifact(context, task.dataset, name="dataset")
@@ -69,7 +95,7 @@ def _publish(task: PublishModel, context: Context) -> TrainResult:
     context.tracker.phase("Evaluating", 0.5)
     predictor = Predictor(place / MODEL_FILE, signature, threads=context.environment.cpus)
     measured = build.measure(plan, predictor, dataset, ("validation", "test"), context, task.production)
-    evaluation = _with_users_metrics(measured.evaluation, output)
+    evaluation = _with_users_metrics(measured.evaluation, output, context)
     gates.hold(evaluation, task.gates)
     context.tracker.phase("Explaining", 0.7)
     build.write(place, plan, evaluation, build.explain(plan, predictor, measured.scored, train, context))
@@ -115,16 +141,23 @@ def _add_script(task: PublishModel, place: Path, context: Context) -> None:
     context.inputs[source.uri] = source.digest
 
 
-def _take_over(output: Leftover, place: Path) -> Path:
-    """Copy what the training left into our own folder, and check the model there: the checker follows links."""
+def _take_over(output: Leftover, place: Path, context: Context) -> Path:
+    """Copy what the training left into our own folder, and check the model there: the checker follows links.
+
+    A file named as one of ours is left out: a manifest would be stored before the files that it vouches for.
+    """
     names = output.names()
     if MODEL_FILE not in names:
         raise ContractViolated(
             f"the training left no {MODEL_FILE} in $TIDEMILL_OUTPUT ({', '.join(names) or 'nothing is there'}): write "
             "the trained model there before exiting with 0"
         )
+    if ours := [name for name in names if name in _OURS]:
+        context.tracker.warn(
+            f"of $TIDEMILL_OUTPUT {', '.join(ours)} is left out: Tidemill itself puts what has this name beside a model"
+        )
     for name in names:
-        if name not in (METRICS, METRICS_FILE):  # external data and config.pbtxt come along
+        if name not in (METRICS, METRICS_FILE, *ours):  # external data and config.pbtxt come along
             output.copy(name, place / name)
     try:
         onnx.checker.check_model(str(place / MODEL_FILE))
@@ -144,8 +177,9 @@ def _signature(task: PublishModel, path: Path, train: pa.Table) -> Signature:
     return signature.model_copy(update={"example": folder.example_row(train, signature)})
 
 
-def _with_users_metrics(evaluation: Evaluation, output: Leftover) -> Evaluation:
-    """The user's metrics beside ours; ours are measured, so they win under equal names."""
+def _with_users_metrics(evaluation: Evaluation, output: Leftover, context: Context) -> Evaluation:
+    """The user's metrics beside ours; ours are measured, so they win under equal names. What is not finite is left out: JSON
+    has no such number."""
     if METRICS not in output.names():
         return evaluation
     try:
@@ -154,8 +188,11 @@ def _with_users_metrics(evaluation: Evaluation, output: Leftover) -> Evaluation:
         raise ContractViolated(
             f'{METRICS} in $TIDEMILL_OUTPUT must look like {{"validation": {{"mae": 1.0}}}}: {error}'
         ) from error
-    merged = {
-        split: {**theirs.metrics.get(split, {}), **evaluation.metrics.get(split, {})}
-        for split in sorted({*theirs.metrics, *evaluation.metrics})
-    }
-    return evaluation.model_copy(update={"metrics": merged})
+    merged, bad = {split: dict(found) for split, found in evaluation.metrics.items()}, list[str]()
+    for split, figures in theirs.metrics.items():
+        bad += [f"{name[:40]} of {split[:40]}" for name, value in figures.items() if not math.isfinite(value)]
+        kept = {name: value for name, value in figures.items() if math.isfinite(value)}
+        merged[split] = {**(ours := merged.get(split, {})), **{n: v for n, v in kept.items() if n not in ours}}
+    if bad:
+        context.tracker.warn(f"{METRICS}: {', '.join(bad[:3])} is not finite, and left out ({len(bad)} in all)")
+    return evaluation.model_copy(update={"metrics": dict(sorted(merged.items()))})
