@@ -14,7 +14,7 @@ from tidemill.contract.manifest import Provenance
 from tidemill_cli import lineage, page, store, text
 from tidemill_cli.cluster import Cluster
 from tidemill_cli.comparison import Details, compare, document
-from tidemill_cli.errors import Failure, StoreUnreadable
+from tidemill_cli.errors import Failure, FileUnreadable, StoreUnreadable
 from tidemill_cli.read import read_details, read_provenance
 from tidemill_cli.runs import Run, by_start, read_run
 
@@ -32,7 +32,7 @@ def show_comparison(options: Namespace, cluster: Cluster) -> None:
     if not options.no_store:
         try:
             reader = store.connect(cluster, endpoint=options.endpoint, secret=options.store_secret)
-            details = [read_details(reader, run) for run in runs]
+            details = [_details(reader, run, notes) for run in runs]
         except StoreUnreadable as error:
             notes.append(f"learning curves and intervals are missing: {error}")
     found = compare(runs, details, notes)
@@ -44,6 +44,14 @@ def show_comparison(options: Namespace, cluster: Cluster) -> None:
         _write(options, page.render(found).rstrip("\n"))
     for note in found.notes:
         _note(note)
+
+
+def _details(reader: store.Store, run: Run, notes: list[str]) -> Details:
+    try:
+        return read_details(reader, run)
+    except FileUnreadable as error:
+        notes.append(f"run {run.name}: learning curves and intervals are missing: {error}")
+        return Details()
 
 
 def show_lineage(options: Namespace, cluster: Cluster) -> None:

@@ -159,6 +159,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
             doing = f"{run.status}{f', epoch {run.epoch}' if run.epoch else ''}"
             notes.append(f"run {run.name} has no metrics yet: {doing}{f': {run.message}' if run.message else ''}")
         notes += [f"run {run.name}: {warning}" for warning in run.warnings]
+    targets = sorted({str(run.parameters["target"]) for run in runs if run.metrics and "target" in run.parameters})
+    if len(targets) > 1:
+        notes.append(
+            f"the runs predict different columns ({', '.join(targets)}): their metrics are not of the same thing"
+        )
     if len({run.dataset_digest for run in runs if run.metrics}) > 1:
         notes.append(
             "the runs were evaluated on different dataset versions: their metrics are not of the same rows "

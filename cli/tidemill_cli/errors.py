@@ -9,3 +9,7 @@ class Failure(Exception):
 
 class StoreUnreadable(Exception):
     """The artifact store did not give what was asked for; what the API server has is shown all the same."""
+
+
+class FileUnreadable(StoreUnreadable):
+    """One file of the store is not what it should be: those of other runs may be."""

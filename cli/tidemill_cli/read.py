@@ -11,7 +11,7 @@ from tidemill.contract.manifest import PROVENANCE, Provenance
 from tidemill.contract.model import EVALUATION_FILE, Evaluation
 from tidemill.contract.tracking import METRICS_FILE, MLFLOW_FILE, RUN_FILE, MlflowRun, RunRecord, read_measurements
 from tidemill_cli.comparison import Details
-from tidemill_cli.errors import StoreUnreadable
+from tidemill_cli.errors import FileUnreadable
 from tidemill_cli.runs import Run
 from tidemill_cli.store import Store
 
@@ -26,7 +26,7 @@ def read_details(store: Store, run: Run) -> Details:
     try:
         measurements = read_measurements(lines.decode())
     except ValueError as error:
-        raise StoreUnreadable(f"{join(run.folder, METRICS_FILE)}: {error}") from error
+        raise FileUnreadable(f"{join(run.folder, METRICS_FILE)}: {error}") from error
     found = _parse(store, join(run.artifact_uri, EVALUATION_FILE), Evaluation) if run.artifact_uri else None
     return Details(
         measurements=measurements,
@@ -49,4 +49,4 @@ def _parse(store: Store, uri: str, model: type[M]) -> M | None:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise StoreUnreadable(f"{uri} is not a {model.__name__}: {error.errors()[0]['msg']}") from error
+        raise FileUnreadable(f"{uri} is not a {model.__name__}: {error.errors()[0]['msg']}") from error

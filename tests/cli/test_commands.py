@@ -72,6 +72,22 @@ def test_compare_draws_the_curves_of_two_real_trainings(
     assert [len(points) for points in document["curves"]["loss"]] == [8, 8]
 
 
+@pytest.mark.usefixtures("store_secret")
+def test_a_file_that_cannot_be_read_takes_away_its_own_runs_curves_only(
+    api: Api, tidemill: Tidemill, trainings: Trainings
+) -> None:
+    add_trained(api, "whole", trainings[0])
+    result = trainings[1].result
+    made = api.add(run("torn", status=succeeded(result.metrics, uri=result.artifact.uri)))
+    folder = trainings[1].copy_to(api.namespace, "torn", made["metadata"]["uid"])
+    client, key = trainings[1].lab.seaweed.client, trainings[1].lab.key(f"{folder}/metrics.jsonl")
+    client.put_object(Bucket="tidemill", Key=key, Body=b'{"step": 1, "loss": 2.0}\n{"step": ')
+    said = tidemill("compare", "whole", "torn", "-o", "json")
+    assert said.status == 0
+    assert [len(points) for points in json.loads(said.out)["curves"]["loss"]] == [8, 0]
+    assert f"run torn: learning curves and intervals are missing: {folder}/metrics.jsonl: line 2" in said.err
+
+
 def test_compare_without_the_store_shows_what_the_api_server_has(api: Api, tidemill: Tidemill) -> None:
     api.add(run("a", status=succeeded(MAE)))
     api.add(run("b", status=training()))

@@ -101,6 +101,18 @@ def test_what_to_mind_is_said() -> None:
     assert side_by_side(run("a", status=succeeded({"test": {"mae": 1.0}}))).notes == ()
 
 
+def test_metrics_of_different_columns_are_not_of_the_same_thing() -> None:
+    def predicting(name: str, target: str, **more: object) -> dict[str, object]:
+        return run(
+            name, trainer={"boostedRegression": {"target": target}}, status=succeeded({"test": {"mae": 1.0}}), **more
+        )
+
+    different = side_by_side(predicting("a", "arr_delay"), predicting("b", "distance"), run("c"))
+    assert any("predict different columns (arr_delay, distance)" in note for note in different.notes)
+    same = side_by_side(predicting("a", "arr_delay"), predicting("b", "arr_delay"))
+    assert same.notes == ()
+
+
 def test_curves_go_by_name_and_leave_seconds_out() -> None:
     def details(*losses: float) -> Details:
         steps = enumerate(losses, start=1)
