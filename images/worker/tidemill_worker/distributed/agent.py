@@ -57,7 +57,7 @@ class Agent(LocalElasticAgent):
             max_nodes=pod.nodes,
             local_addr=pod.address,
             is_host=pod.index == 0,
-            join_timeout=pod.join_timeout,
+            **{"join_timeout": pod.join_timeout, **_configured()},
         )
         spec = WorkerSpec(
             role="trainer",
@@ -104,3 +104,8 @@ class Agent(LocalElasticAgent):
             self._outcomes.clear(process)
         started: dict[int, int] = super()._start_workers(worker_group)
         return started
+
+
+def _configured() -> dict[str, str]:
+    """How the pods meet otherwise than by default, as torchrun itself is told: PET_RDZV_CONF, `last_call_timeout=5,…`."""
+    return dict(pair.split("=", 1) for pair in os.environ.get("PET_RDZV_CONF", "").split(",") if "=" in pair)
