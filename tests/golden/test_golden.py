@@ -3,7 +3,7 @@
 - `in.yaml`: the resource. Namespace, uid, generation, resourceVersion and creation time are filled in when they are absent
   (uid is `<kind>-<name>` in lower case).
 - `observed.yaml`: `now`, and what the caches hold: `objects` (filled in alike; `metadata.ownedBy: <Kind>/<name>` stands
-  for a controller reference; the resource itself is always there), `progress` by pod, `drift` by policy.
+  for a controller reference; the resource itself is always there), `progress` by pod, `drift` by policy, `absent` by kind.
 - `plan.yaml`: what the reconciler made of it. `pytest tests/golden --update-golden` writes it.
 
 The objects pass through the real cache, so that a reconciler can see only what the operator keeps of them.
@@ -53,11 +53,16 @@ class Dumper(yaml.SafeDumper):
 
 
 class Measured:
-    """The two outside measurements of a case."""
+    """What a case knows besides objects."""
 
     def __init__(self, observed: Mapping[str, Any]) -> None:
         self._progress = observed.get("progress") or {}
         self._drift = observed.get("drift") or {}
+        self._absent = observed.get("absent") or {}
+
+    def absent(self, kind: str) -> str | None:
+        why: str | None = self._absent.get(kind)
+        return why
 
     def progress(self, _namespace: str, pod: str) -> Progress | None:
         found = self._progress.get(pod)
@@ -95,7 +100,7 @@ def filled(obj: dict[str, Any]) -> dict[str, Any]:
 def run(resource: dict[str, Any], observed: Mapping[str, Any]) -> Plan:
     """One pass."""
     indices = Indices()
-    indices.measurements = Measured(observed)
+    indices.measurements = indices.served = Measured(observed)
     for obj in (resource, *(filled(o) for o in observed.get("objects") or ())):
         indices.upsert(obj)
     kind = resource["kind"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.property import fake_jobs
+from tests.property import fake_jobs, fake_jobsets
 from tests.property.fake_api import Change, Conflict, FakeApi, NotFound, Raw, controller_uid, key_of
 
 from tidemill.api.v1alpha1 import KINDS
@@ -192,7 +192,8 @@ class FakeCluster:
         for _ in range(rounds):
             self.operate()
             self.api.collect_garbage()
-            moved = [fake_jobs.step(self.api, job, end) for job in self.jobs()]
+            moved = [fake_jobsets.step(self.api, jobset) for jobset in list(self.api.all("JobSet"))]
+            moved += [fake_jobs.step(self.api, job, end) for job in self.jobs()]
             if self.lagging() or any(moved):
                 continue
             if not self.due:

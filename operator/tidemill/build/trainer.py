@@ -9,11 +9,13 @@ from tidemill.api.v1alpha1.trainingrun import TrainingRun, TrainingRunSpec
 from tidemill.build.distribution import distribute
 from tidemill.build.indexed import index_job
 from tidemill.build.job import job_shape, task_job
+from tidemill.build.jobset import distributed_jobset
 from tidemill.build.own_code import own_code_job, publishing
 from tidemill.build.search import begun_with, searching
 from tidemill.build.settings import BuildSettings
 from tidemill.contract.canonical import digest, short
 from tidemill.contract.checkpoint import Checkpoint
+from tidemill.contract.distribution import Distribution
 from tidemill.contract.layout import model_root, run_root
 from tidemill.contract.names import GROUP, LABEL_MODEL
 from tidemill.contract.tasks import (
@@ -68,7 +70,12 @@ def training_shape(spec: TrainingRunSpec, settings: BuildSettings) -> str:
         settings=settings,
         placement=spec.placement,
     )
-    return short(digest([shape, spec.distribution.model_dump(mode="json")])) if spec.distribution else shape
+    return short(digest([shape, _described(spec.distribution)])) if spec.distribution else shape
+
+
+def _described(distribution: Distribution) -> dict[str, Any]:
+    """Without a JobSet as it was before there was one: Jobs that wait in a queue keep their place over an upgrade."""
+    return distribution.model_dump(mode="json", exclude=None if distribution.job_set else {"job_set"})
 
 
 def training_job(
@@ -80,8 +87,11 @@ def training_job(
     base: ModelRef | None = None,
     stored: bool = False,
 ) -> Manifest:
-    """The Job of a run on a dataset version. `production` is what the new model is judged beside, `base` whose weights it
-    begins with; `stored`: the model is in the store already and only its result is missing."""
+    """The Job of a run on a dataset version, or the JobSet around it.
+
+    `production` is what the new model is judged beside, `base` whose weights it begins with; `stored`: the model is in the
+    store already and only its result is missing.
+    """
     owner = run.ref.model_copy(update={"generation": 0})
     if own := run.spec.trainer.own:
         roots = {"run_root": run_folder(run, settings), "model_root": model_folder(run, settings)}
@@ -91,9 +101,12 @@ def training_job(
     else:
         task = _training(run, owner, dataset, settings, production=production, base=base)
         job = _built_in_job(run, owner, task, settings)
-    if run.spec.distribution and not stored:
-        distribute(job, run.spec.distribution, settings)
     job["metadata"]["annotations"] |= {ANNOTATION_DATASET: dataset.digest, ANNOTATION_DATASET_URI: dataset.uri}
+    if run.spec.distribution is None or stored:
+        return job
+    if run.spec.distribution.job_set is not None:
+        return distributed_jobset(job, run.spec.distribution, run.spec.distribution.job_set, settings)
+    distribute(job, run.spec.distribution, settings)
     return job
 
 

@@ -3,12 +3,27 @@ task: how many work on it decides no result, so a training may go on with anothe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from tidemill.contract.base import Document
 from tidemill.contract.markers import cel, rules
+
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+"""A label's key: a name, with or without a DNS prefix."""
+
+
+class JobSetOptions(Document):
+    """A JobSet around the Job of the pods, for clusters that run JobSet's controller (sigs.k8s.io/jobset, v1alpha2).
+
+    Tools that look for JobSets find the run, and the pods can be placed as JobSet places them. Retries, the model and what
+    the pods are told are the same without.
+    """
+
+    exclusive_topology: Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)] | None = None
+    """A label of nodes, such as a rack's: all pods go into one domain of it, and the pods of no other JobSet that asks for
+    the same label go there (JobSet's annotation `alpha.jobset.sigs.k8s.io/exclusive-topology`)."""
 
 
 class Distribution(Document):
@@ -46,3 +61,6 @@ class Distribution(Document):
     max_restarts: int = Field(default=3, ge=0, le=100)
     """How often a pod's processes are started again after one of them failed, from the last checkpoint. That another pod
     was lost does not count once an epoch was completed since the last start."""
+    job_set: JobSetOptions | None = None
+    """Make a JobSet of the run, `jobSet: {}`, instead of a Job alone. The cluster must serve jobset.x-k8s.io/v1alpha2: until
+    it does the run waits."""

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """The Dataset does not exist or has no version yet."""
     WAITING_FOR_MODEL = "WaitingForModel"
     """No version of the model can be used yet; the message says what is lacking."""
+    WAITING_FOR_API = "WaitingForAPI"
+    """The cluster does not serve an API that the spec asks for; the message names the field and what to install."""
     WAITING_FOR_INPUT = "WaitingForInput"
     """An input does not exist or has no version yet."""
     WAITING_FOR_POOL = "WaitingForPool"

@@ -95,12 +95,16 @@ async def apply_patch(client: Client, patch: Patch) -> dict[str, Any]:
 
 
 async def delete(client: Client, key: Key, existing: Object) -> dict[str, Any] | None:
-    """Delete exactly the object that was observed. None when it is gone, or is another one by now."""
+    """Delete exactly the object that was observed. None when it is gone, or is another one by now.
+
+    A JobSet stays until its Job is gone: JobSet's controller knows Jobs by name, and would take the end of the last one for
+    that of a JobSet made anew.
+    """
     type_ = type_of(existing)
     body = {
         "kind": "DeleteOptions",
         "apiVersion": "v1",
-        "propagationPolicy": "Background",
+        "propagationPolicy": "Foreground" if type_.kind == "JobSet" else "Background",
         "preconditions": {"uid": existing["metadata"]["uid"]},
     }
     try:

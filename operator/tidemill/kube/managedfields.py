@@ -16,9 +16,9 @@ from tidemill.contract.names import FIELD_MANAGER
 def edited_by_others(raw: Mapping[str, Any]) -> bool:
     """Whether somebody else wrote fields outside metadata and status after we last wrote the object.
 
-    Jobs are left out: their template is immutable, and queueing systems rightly change `suspend`.
+    Jobs and JobSets are left out: their template is immutable, and queueing systems rightly change `suspend`.
     """
-    if raw["kind"] == "Job":
+    if raw["kind"] in ("Job", "JobSet"):
         return False
     ours, theirs = "", ""
     for entry in raw["metadata"].get("managedFields") or ():

@@ -63,13 +63,15 @@ CHILDREN = {
         _type("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
     )
 }
+OPTIONAL = {t.kind: t for t in (_type("JobSet", "jobset.x-k8s.io/v1alpha2", "jobsets"),)}
+"""Children of APIs that not every cluster serves: watched where it does, see runtime/optional.py."""
 WATCHABLE = OURS | {kind: CHILDREN[kind] for kind in WATCHED_CHILDREN}
 """By kind: what the indices can hold. Our Deployment, not that of apps/v1."""
 EVENT = _type("Event", "events.k8s.io/v1", "events")
 LEASE = _type("Lease", "coordination.k8s.io/v1", "leases")
 NAMESPACE = _type("Namespace", "v1", "namespaces", namespaced=False)
 
-_BY_MANIFEST = {(t.api_version, t.kind): t for t in (*WATCHABLE.values(), EVENT, LEASE, NAMESPACE)}
+_BY_MANIFEST = {(t.api_version, t.kind): t for t in (*WATCHABLE.values(), *OPTIONAL.values(), EVENT, LEASE, NAMESPACE)}
 
 
 def type_of(manifest: Mapping[str, Any]) -> ResourceType:

@@ -12,12 +12,12 @@ from tidemill.contract.reasons import FailureReason, Reason
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
 from tidemill.reconcile.attempt import Scene, Step, enter, fail, stay
 from tidemill.reconcile.conditions import READY, STALLED, is_current, is_true
-from tidemill.reconcile.jobs import pods_of
 from tidemill.reconcile.observed import Object
 from tidemill.reconcile.plan import Child, Manifest
 from tidemill.reconcile.podstate import containers
 from tidemill.reconcile.retry import cause_of
 from tidemill.reconcile.typed import typed
+from tidemill.reconcile.workload import pods_of, workloads
 
 ResourceT = TypeVar("ResourceT", bound=Resource[Any, Any])
 
@@ -152,7 +152,7 @@ def _training_since(scene: Scene, run: Object) -> str | None:
     """When the first training pod ran, as soon as there is one."""
     started = [
         str(since)
-        for job in scene.observed.owned(run["metadata"]["uid"], "Job")
+        for job in workloads(run["metadata"]["uid"], scene.observed)
         for pod in pods_of(job, scene.observed)
         for container in containers(pod)
         for state in (container.get("state") or {}).values()

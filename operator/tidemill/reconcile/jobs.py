@@ -182,39 +182,37 @@ def _read_ended(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcom
 
 
 def _read_complete(job: Object, pods: Sequence[Object], condition: Mapping[str, Any], *, now: datetime) -> Outcome:
-    name = job["metadata"]["name"]
+    name = _named(job)
     pod = newest(_speakers(pods), lambda p: _phase(p) == "Succeeded")
     state = terminated(pod, TASK_CONTAINER) if pod else None
     if state is None:
         if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
-            message = f"Job {name} is done, its result is being read"
+            message = f"{name} is done, its result is being read"
             return Outcome(phase="Running", reason=Reason.RUNNING, message=message, recheck=POD_GRACE - age + 1)
-        message = f"Job {name} is done but its pod was removed before the result was read: it is run again"
+        message = f"{name} is done but its pod was removed before the result was read: it is run again"
         return Outcome(phase="Lost", reason=Reason.PENDING, message=message)
     try:
         result = RESULT.validate_json(state.get("message") or "")
     except ValidationError:
-        message = (
-            f"Job {name} ended well but left no result that can be read: use a worker image of the operator's release"
-        )
+        message = f"{name} ended well but left no result that can be read: use a worker image of the operator's release"
         return Outcome(phase="Failed", reason=FailureReason.CONTRACT_VIOLATED, message=message)
     if isinstance(result, TaskFailure):
         return Outcome(phase="Failed", reason=result.reason, message=result.message, result=result)
-    return Outcome(phase="Succeeded", reason=Reason.SUCCEEDED, message=f"Job {name} is done", result=result)
+    return Outcome(phase="Succeeded", reason=Reason.SUCCEEDED, message=f"{name} is done", result=result)
 
 
 def _read_failed(job: Object, pods: Sequence[Object], condition: Mapping[str, Any], *, now: datetime) -> Outcome:
-    name, spec = job["metadata"]["name"], job.get("spec") or {}
+    name, spec = _named(job), job.get("spec") or {}
     if condition.get("reason") == "DeadlineExceeded":
         seconds = spec.get("activeDeadlineSeconds")
-        message = f"Job {name} did not end within job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
+        message = f"{name} did not end within job.activeDeadlineSeconds={seconds}: allow more time or ask for less"
         return Outcome(phase="Failed", reason=FailureReason.DEADLINE_EXCEEDED, message=message)
     pod = culprit(pods)
     if pod is None:
         if (age := _age(condition.get("lastTransitionTime"), now)) < POD_GRACE:
-            message = f"Job {name} has failed, its pod's last words are being read"
+            message = f"{name} has failed, its pod's last words are being read"
             return Outcome(phase="Running", reason=Reason.RUNNING, message=message, recheck=POD_GRACE - age + 1)
-        message = f"Job {name} failed: {condition.get('message') or condition.get('reason') or 'no reason given'}"
+        message = f"{name} failed: {condition.get('message') or condition.get('reason') or 'no reason given'}"
         return Outcome(phase="Failed", reason=FailureReason.RETRIES_EXHAUSTED, message=message)
     reason, message = failure_of(pod)
     tries = int(_status(job).get("failed") or 0)
@@ -231,34 +229,32 @@ def _read_outdated(job: Object, pods: Sequence[Object], shape: str) -> Outcome |
     if recorded in (None, shape) or ran or any(map(has_started, pods)):
         return None
     message = (
-        f"Job {job['metadata']['name']} has not started, and its resources, placement, options or image have changed: "
-        "it is made again"
+        f"{_named(job)} has not started, and its resources, placement, options or image have changed: it is made again"
     )
     return Outcome(phase="Lost", reason=Reason.PENDING, message=message)
 
 
 def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome:
-    name, spec = job["metadata"]["name"], job.get("spec") or {}
+    name, spec = _named(job), job.get("spec") or {}
     if spec.get("suspend"):
-        return Outcome(phase="Suspended", reason=Reason.SUSPENDED, message=f"Job {name} is suspended")
+        return Outcome(phase="Suspended", reason=Reason.SUSPENDED, message=f"{name} is suspended")
     speakers, alive = _speakers(pods), [p for p in pods if _phase(p) in ("Pending", "Running", None)]
     pod = newest(speakers, lambda p: p in alive)
     if pod is None and newest(speakers, lambda p: _phase(p) == "Succeeded"):
         # The Job controller has not yet counted it: the Job's condition follows.
-        return Outcome(phase="Running", reason=Reason.RUNNING, message=f"Job {name} is done, its result is being read")
+        return Outcome(phase="Running", reason=Reason.RUNNING, message=f"{name} is done, its result is being read")
     if pod is None:
         failed = culprit(pods)
         if failed is not None:
             reason, message = failure_of(failed)
-            text = f"will be tried again: {message}"
-            return Outcome(phase="Running", reason=reason, message=text, warning=message)
+            return Outcome(phase="Running", reason=reason, message=f"will be tried again: {message}", warning=message)
         age = _age(_status(job).get("startTime") or job["metadata"].get("creationTimestamp"), now)
         if age < NO_POD_GRACE:
-            message = f"Job {name} was created"
+            message = f"{name} was created"
             return Outcome(phase="Pending", reason=Reason.PENDING, message=message, recheck=NO_POD_GRACE - age + 1)
         message = (
-            f"Job {name} has no pod yet: its events say why (a quota, a missing ServiceAccount, an admission policy): "
-            f"kubectl describe job {name}"
+            f"{name} has no pod yet: its events say why (a quota, a missing ServiceAccount, an admission policy): "
+            f"kubectl describe job {job['metadata']['name']}"
         )
         return Outcome(phase="Pending", reason=Reason.PENDING, message=message, warning=message)
     pod_name = pod["metadata"]["name"]
@@ -267,6 +263,11 @@ def _read_live(job: Object, pods: Sequence[Object], *, now: datetime) -> Outcome
     if is_running(pod):
         return Outcome(phase="Running", reason=Reason.RUNNING, message=f"pod {pod_name} is running", pod=pod_name)
     return Outcome(phase="Pending", reason=Reason.PENDING, message=f"pod {pod_name} is starting")
+
+
+def _named(job: Object) -> str:
+    """`Job first-train-1`; of a JobSet that is read like a Job its own kind (see workload.py)."""
+    return f"{job['kind']} {job['metadata']['name']}"
 
 
 def _speakers(pods: Sequence[Object]) -> Sequence[Object]:

@@ -48,6 +48,9 @@ class Observed(Protocol):
     def progress(self, namespace: str, pod: str) -> Progress | None:
         """What the task in a running pod said last."""
 
+    def absent(self, kind: str) -> str | None:
+        """Why objects of a kind that not every cluster has cannot be made here, with the way out; None when they can."""
+
     def drift(self, namespace: str, policy: str) -> DriftReading | None:
         """The newest scores for a DriftPolicy, None before the first evaluation."""
 

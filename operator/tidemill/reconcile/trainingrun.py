@@ -29,7 +29,7 @@ from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, ModelRef
 from tidemill.reconcile.artifacts import Waiting, base_artifact, dataset_artifact
 from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, append, finish, is_true
-from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live, pods_of, read_job
+from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.reconcile.podstate import fetched_code
@@ -37,8 +37,11 @@ from tidemill.reconcile.policies.selection import choose_version
 from tidemill.reconcile.retry import ONCE, cause_of
 from tidemill.reconcile.suspension import suspend_patch
 from tidemill.reconcile.typed import typed
+from tidemill.reconcile.workload import job_name_of, pods_of, read_workload, workloads
 
 PROGRESS_INTERVAL = 15.0
+API_INTERVAL = 15.0
+"""Seconds until a run that waits for an API looks for it again."""
 TOO_LATE = "; the run has ended, edits of its spec have no effect: create a new TrainingRun"
 MOST_WARNINGS = 10
 """The schema takes no more; the pod's log has all of them."""
@@ -47,7 +50,7 @@ SUSPEND_IGNORED = "spec.suspend has no effect with spec.queueName: Kueue decides
 
 def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context) -> Plan:
     """One pass over a TrainingRun."""
-    jobs = observed.owned(run.metadata.uid, "Job")
+    jobs = workloads(run.metadata.uid, observed)
     if _finished(run):
         return _keep_record(run, jobs, context)
     found = find_request(jobs, task_type=training_task(run.spec), request=TRAIN_REQUEST, generation=0)
@@ -59,7 +62,7 @@ def reconcile_trainingrun(run: TrainingRun, observed: Observed, context: Context
         return Plan(deletes=(*extras, key_of(found.job)))
     run = _noting(run, found.job, dataset, observed)
     shape = training_shape(run.spec, context.settings)
-    outcome = expect(read_job(found.job, observed, now=context.now, shape=shape), TrainResult)
+    outcome = expect(read_workload(found.job, observed, now=context.now, shape=shape), TrainResult)
     if isinstance(outcome.result, TrainResult):
         return _succeeded(run, outcome, outcome.result, dataset, observed, context, deletes=extras)
     if outcome.phase == "Failed":
@@ -134,6 +137,10 @@ def _start(
         return Plan(deletes=deletes, status=_status(run, conditions))
     stored = run.status.artifact_uri is not None
     job = training_job(run, dataset, context.settings, production=_production(run, observed), base=base, stored=stored)
+    if why := observed.absent(job["kind"]):
+        conditions = _conditions(run, context)
+        conditions.reconciling(Reason.WAITING_FOR_API, f"spec.distribution.jobSet: {why}, or remove the field")
+        return Plan(deletes=deletes, status=_status(run, conditions), requeue_after=API_INTERVAL)
     return Plan(children=(Child(manifest=job, mode="create"),), deletes=deletes)
 
 
@@ -166,7 +173,8 @@ def _running(
     told = observed.progress(run.metadata.namespace, outcome.pod) if outcome.pod else None
     search = told.search if told else None
     waits = [w for w in (outcome.recheck, PROGRESS_INTERVAL if outcome.pod else None) if w]
-    peers = (Child(manifest=peers_service(run, job), owned=False),) if run.spec.distribution else ()
+    alone = run.spec.distribution and job["kind"] == "Job"  # a JobSet makes its pods' Service itself
+    peers = (Child(manifest=peers_service(run, job), owned=False),) if alone else ()
     return Plan(
         children=peers,
         patches=() if queue or outcome.phase == "Lost" else suspend_patch(job, suspend=run.spec.suspend),
@@ -174,7 +182,7 @@ def _running(
         status=_status(
             run,
             conditions,
-            job_name=job["metadata"]["name"],
+            job_name=job_name_of(job),
             attempts=max(run.status.attempts, outcome.attempts),
             progress=told.model_copy(update={"search": None}) if told else run.status.progress,
             search=search or run.status.search,

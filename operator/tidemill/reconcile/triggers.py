@@ -61,9 +61,7 @@ def triggered(obj: Mapping[str, Any], observed: Observed, *, dependents: bool = 
     namespace, name, spec = meta.get("namespace", ""), meta["name"], obj.get("spec") or {}
     if _is_ours(obj) and obj["kind"] in RECONCILED_KINDS:
         yield Key(kind=obj["kind"], namespace=namespace, name=name)
-    for owner in meta.get("ownerReferences", ()):
-        if owner.get("controller") and owner.get("kind") in RECONCILED_KINDS:
-            yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+    yield from _controllers(obj, observed)
     if not dependents:
         return
     if _is_ours(obj):
@@ -74,12 +72,22 @@ def triggered(obj: Mapping[str, Any], observed: Observed, *, dependents: bool = 
     elif obj["kind"] == "Pod":
         labels = meta.get("labels") or {}
         if job := observed.get("Job", namespace, labels.get(LABEL_JOB, "")):
-            for owner in job["metadata"].get("ownerReferences", ()):
-                if owner.get("kind") in RECONCILED_KINDS:
-                    yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+            yield from _controllers(job, observed)
         if pool := labels.get(LABEL_POOL):
             yield Key(kind="ServingPool", namespace=namespace, name=pool)
             yield from _keys(observed, "Deployment", namespace, "pool", pool)
+
+
+def _controllers(obj: Mapping[str, Any], observed: Observed) -> Iterator[Key]:
+    """Which of our resources controls an object: itself, or by a JobSet in between."""
+    namespace = obj["metadata"].get("namespace", "")
+    for owner in obj["metadata"].get("ownerReferences", ()):
+        if not owner.get("controller"):
+            continue
+        if owner.get("kind") in RECONCILED_KINDS:
+            yield Key(kind=owner["kind"], namespace=namespace, name=owner["name"])
+        elif owner.get("kind") == "JobSet" and (jobset := observed.get("JobSet", namespace, owner["name"])):
+            yield from _controllers(jobset, observed)
 
 
 def _dependents(kind: str, namespace: str, name: str, spec: Mapping[str, Any], observed: Observed) -> Iterator[Key]:

@@ -19,7 +19,7 @@ from tidemill.kube.client import Client
 from tidemill.kube.config import Connection
 from tidemill.kube.events import EventRecorder
 from tidemill.kube.ratelimit import RateLimiter
-from tidemill.kube.resources import WATCHABLE
+from tidemill.kube.resources import OPTIONAL, WATCHABLE
 from tidemill.reconcile.observed import DriftReading
 from tidemill.runtime.discovery import require_namespaces, wait_for_kinds
 from tidemill.runtime.drift_scores import DriftScores
@@ -30,6 +30,7 @@ from tidemill.runtime.informer import WATCH_SECONDS, Informer
 from tidemill.runtime.intake import Intake
 from tidemill.runtime.lease import Elector
 from tidemill.runtime.metrics import Metrics
+from tidemill.runtime.optional import OptionalKinds
 from tidemill.runtime.postman import Postman
 from tidemill.runtime.probes import Probes
 from tidemill.runtime.progress import ProgressPoller
@@ -43,6 +44,7 @@ from tidemill.runtime.shards import Shard
 
 STALE_WATCH_SECONDS = 2.5 * WATCH_SECONDS
 STALE_RESYNC_INTERVALS = 4.0
+Tasks = list[asyncio.Task[None]]
 _log = logging.getLogger("tidemill.app")
 
 
@@ -162,9 +164,11 @@ class App:
             interval=self.settings.watch.resync_interval,
             full_pass=self.settings.watch.full_pass_interval,
         )
+        self.indices.served = optional = OptionalKinds(self._client, OPTIONAL.values(), namespaces)
         informer = Informer(
             self._connection,
             types=types,
+            optional=optional,
             namespaces=namespaces,
             seeder=seeder,
             intake=self.intake,
@@ -191,16 +195,16 @@ class App:
                 ("progress", self._progress.run()),
                 ("drift", self._drift.run()),
                 ("events", self._postman.run()),
+                ("optional kinds", optional.run(informer.renew)),
             )
         ]
         # kopf takes every task that was made after its start for its own: it starts last and ends last.
-        stop_watching = asyncio.Event()
-        watching = asyncio.create_task(informer.run(stop_watching), name="informer")
+        watching = asyncio.create_task(informer.run(), name="informer")
         stopping = asyncio.create_task(self.stop.wait(), name="stop")
         try:
             await self._until_stopped([*workers, *background, watching], stopping)
         finally:
-            await self._shut_down(workers, background, stop_watching, watching)
+            await self._shut_down(workers, background, informer, watching)
             stopping.cancel()
 
     async def _until_stopped(self, parts: Iterable[asyncio.Task[None]], stopping: asyncio.Task[Any]) -> None:
@@ -214,11 +218,7 @@ class App:
                     raise error
 
     async def _shut_down(
-        self,
-        workers: list[asyncio.Task[None]],
-        background: list[asyncio.Task[None]],
-        stop_watching: asyncio.Event,
-        watching: asyncio.Task[None],
+        self, workers: Tasks, background: Tasks, informer: Informer, watching: asyncio.Task[None]
     ) -> None:
         """Finish what runs, give back the lease, then stop watching."""
         self.queue.close()
@@ -229,12 +229,11 @@ class App:
         self.intake.active = False
         for task in (*late, *background):
             task.cancel()
-        await asyncio.wait(
-            background, timeout=2.0
-        )  # the elector among them: it would take back at once what is given back now
+        # the elector among them: it would take back at once what is given back now
+        await asyncio.wait(background, timeout=2.0)
         await self.elector.release()
         await self.probes.stop()  # kopf would wait for its open connections
-        stop_watching.set()
+        informer.stop()
         await asyncio.wait([watching], timeout=8.0)
         watching.cancel()
         await asyncio.gather(*workers, *background, watching, return_exceptions=True)

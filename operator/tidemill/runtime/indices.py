@@ -33,6 +33,13 @@ class Measurements(Protocol):
         """The newest scores for a DriftPolicy."""
 
 
+class Served(Protocol):
+    """What the cluster serves."""
+
+    def absent(self, kind: str) -> str | None:
+        """Why a kind is not to be had, None when it is."""
+
+
 Group = Entry | dict[str, Entry]
 """Objects found by the same value: one, as most are, or several by name."""
 
@@ -47,6 +54,7 @@ class Indices:
         self._gone: OrderedDict[str, int] = OrderedDict()
         self._newest: dict[str, int] = {}
         self.measurements: Measurements | None = None
+        self.served: Served | None = None
 
     # Reading: Observed
 
@@ -80,6 +88,10 @@ class Indices:
     def drift(self, namespace: str, policy: str) -> DriftReading | None:
         """The newest scores for a DriftPolicy."""
         return self.measurements.drift(namespace, policy) if self.measurements else None
+
+    def absent(self, kind: str) -> str | None:
+        """Why objects of a kind cannot be made here, None when they can."""
+        return self.served.absent(kind) if self.served else None
 
     # Reading: the engine
 

@@ -17,6 +17,7 @@ from tidemill.kube.resources import ResourceType
 from tidemill.runtime.history import Dimension
 from tidemill.runtime.intake import Intake
 from tidemill.runtime.metrics import Metrics
+from tidemill.runtime.optional import OptionalKinds
 from tidemill.runtime.seed import NOTHING, Seeder, selector
 from tidemill.runtime.stream import EventStream, Observe
 
@@ -35,6 +36,7 @@ class Informer:
         connection: Connection,
         *,
         types: Iterable[ResourceType],
+        optional: OptionalKinds,
         namespaces: Collection[str],
         seeder: Seeder,
         intake: Intake,
@@ -43,7 +45,8 @@ class Informer:
     ) -> None:
         """`spawned` is called each time kopf has started, and with that has taken the process's signals."""
         self._connection = connection
-        self._types = tuple(types)
+        self._types = self._watched = tuple(types)
+        self._optional = optional
         self._namespaces = tuple(namespaces)
         self._seeder = seeder
         self._intake = intake
@@ -51,13 +54,29 @@ class Informer:
         self._spawned = spawned
         self._connected: dict[Dimension, float] = {}
         """When the watches connected that began with a list."""
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Watch until `stop` is set. A failure of kopf (RBAC taken away, a broken stream) is logged and retried."""
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopping.set()
+        self._ended.set()
+
+    def renew(self) -> None:
+        """Begin anew with the kinds that are served by now: all are listed again, as after a failure."""
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Watch until `stop`. A failure of kopf (RBAC taken away, a broken stream) is logged and retried."""
         failures = 0
-        while not stop.is_set():
+        while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             try:
+                self._watched = (*self._types, *await self._optional.look())
+                self._seeder.watch(self._watched)
+                if self._stopping.is_set():
+                    return
+                self._ended = asyncio.Event()
                 others = asyncio.all_tasks()
                 tasks = await kopf.spawn_tasks(
                     registry=self._registry(),
@@ -65,7 +84,7 @@ class Informer:
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
-                    stop_flag=stop,
+                    stop_flag=self._ended,
                 )
                 self._spawned()
                 await kopf.run_tasks(tasks, ignored=others)
@@ -77,7 +96,7 @@ class Informer:
                 _log.error("watching failed, begins again in %.1f s: %s", delay, error, exc_info=failures == 1)
                 try:
                     async with asyncio.timeout(delay):
-                        await stop.wait()
+                        await self._stopping.wait()
                 except TimeoutError:
                     continue
 
@@ -95,7 +114,7 @@ class Informer:
         )
         settings.networking.connect_timeout = 10.0
         settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8)
-        for type_ in self._types:
+        for type_ in self._watched:
             if chosen := selector(type_.kind):
                 settings.watching.label_selectors[type_.group, type_.version, type_.plural] = chosen
         return settings
@@ -103,7 +122,7 @@ class Informer:
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        for type_ in self._types:
+        for type_ in self._watched:
             self._register(registry, type_)
         return registry
 

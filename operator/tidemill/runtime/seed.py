@@ -43,11 +43,9 @@ class Seeder:
         self._client = client
         self._indices = indices
         self._intake = intake
+        self._spaces = tuple(namespaces) or ("",)
         self.history = History(indices)
-        spaces = tuple(namespaces) or ("",)
-        self.dimensions: Mapping[str, tuple[ResourceType, str]] = {
-            type_.path(space or None): (type_, space) for type_ in types for space in spaces
-        }
+        self.dimensions: Mapping[str, tuple[ResourceType, str]] = {}
         """By the path of the collection."""
         self._seeded: set[Dimension] = set()
         self._alive: dict[Dimension, float] = {}
@@ -56,6 +54,17 @@ class Seeder:
         """Set when a watch ended before its time: the resync shall come sooner."""
         self.synced = asyncio.Event()
         """Set when every kind is listed: before that nothing may be reconciled."""
+        self.watch(types)
+
+    def watch(self, types: Iterable[ResourceType]) -> None:
+        """These are the kinds to list, from now on. What was known of others is forgotten: the API is gone, and all of it."""
+        self.dimensions = {type_.path(space or None): (type_, space) for type_ in types for space in self._spaces}
+        wanted = {(type_.kind, space) for type_, space in self.dimensions.values()}
+        for kind, space in self._seeded - wanted:
+            for entry in self._indices.all(kind, space or None):
+                self._intake.deleted(entry.obj)
+        self._seeded &= wanted
+        self._alive = {dimension: at for dimension, at in self._alive.items() if dimension in wanted}
 
     async def seed(self, type_: ResourceType, namespace: str) -> None:
         """List a kind into the indices and drop what is not there any more."""

@@ -84,6 +84,11 @@ def _job(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {"spec": _pick(raw.get("spec") or {}, _JOB_SPEC), "status": kept}
 
 
+def _job_set(raw: Mapping[str, Any]) -> dict[str, Any]:
+    status = {"conditions": _conditions(raw.get("status") or {})}
+    return {"spec": _pick(raw.get("spec") or {}, ("suspend",)), "status": status}
+
+
 def _stateful_set(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {"spec": _pick(raw.get("spec") or {}, ("replicas",)), "status": raw.get("status") or {}}
 
@@ -96,6 +101,7 @@ def _bare(_: Mapping[str, Any]) -> dict[str, Any]:
 _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "Pod": _pod,
     "Job": _job,
+    "JobSet": _job_set,
     "StatefulSet": _stateful_set,
     "ServiceAccount": _bare,
     "RoleBinding": _bare,

@@ -11,6 +11,7 @@ from tidemill.build.trainer import ANNOTATION_DATASET
 from tidemill.reconcile.dataset_task import held_against, upstream_read_by
 from tidemill.reconcile.jobs import is_finished
 from tidemill.reconcile.observed import Object, Observed
+from tidemill.reconcile.workload import workloads
 
 
 def referred(dataset: Dataset, observed: Observed) -> frozenset[str]:
@@ -55,7 +56,7 @@ def _being_read(owner: Object, observed: Observed) -> Iterator[str | None]:
 
 
 def _live_jobs(owner: Object, observed: Observed) -> Iterator[Object]:
-    for job in observed.owned(owner["metadata"]["uid"], "Job"):
+    for job in workloads(owner["metadata"]["uid"], observed):
         if not is_finished(job):
             yield job
 
