@@ -90,23 +90,33 @@ def until(namespace: str, resource: str, name: str, type_: str, *wanted: str) ->
         return found if {told.get("status"), told.get("reason")} & set(wanted) else None
 
     try:
-        return dict(eventually(f"{resource} {name}: {type_} {wanted}", look))
+        return dict(eventually(f"{resource} {name}: {type_} {wanted}", look, seconds=120))
     except AssertionError as error:
         raise AssertionError(
             f"{error}\n{json.dumps(get(namespace, resource, name).get('status'), indent=1)}"
         ) from error
 
 
+def alive(namespace: str, name: str) -> list[Raw]:
+    """The run's pods that have not ended."""
+    found = items(namespace, "pods", "-l", f"{LABEL_RUN}={name},{LABEL_TASK}")
+    return [pod for pod in found if pod["status"]["phase"] in ("Pending", "Running")]
+
+
 def pods_of(namespace: str, name: str, count: int = 2) -> list[Raw]:
     """The run's pods by their index, once there are so many."""
 
     def look() -> list[Raw] | None:
-        found = items(namespace, "pods", "-l", f"{LABEL_RUN}={name},{LABEL_TASK}")
-        found = [pod for pod in found if (pod.get("status") or {}).get("phase") in ("Pending", "Running")]
+        found = alive(namespace, name)
         return found if len(found) == count else None
 
-    found: list[Raw] = eventually(f"{count} pods of {name}", look)
-    return sorted(found, key=lambda pod: str(pod["metadata"]["labels"][LABEL_COMPLETION_INDEX]))
+    found: list[Raw] = eventually(f"{count} pods of {name}", look, seconds=120)
+    return sorted(found, key=lambda pod: str(pod["metadata"]["labels"].get(LABEL_COMPLETION_INDEX)))
+
+
+def none_left(namespace: str, name: str) -> None:
+    """Until no pod of the run is alive."""
+    eventually(f"no pods of {name}", lambda: not alive(namespace, name))
 
 
 def tell(pod: Raw, status: Raw) -> None:
@@ -197,7 +207,7 @@ def test_it_is_suspended_and_resumed(namespace: str) -> None:
     until(namespace, "trainingruns", "paused", "Ready", "Running")
     apply(run("paused", namespace, suspend=True))
     until(namespace, "trainingruns", "paused", "Ready", "Suspended")
-    pods_of(namespace, "paused", 0)
+    none_left(namespace, "paused")
     apply(run("paused", namespace, suspend=False))
     pods = pods_of(namespace, "paused")
     begin(*pods)
@@ -220,7 +230,7 @@ def test_the_users_mistake_ends_it_at_once_and_nothing_is_started_again(namespac
     (made,) = items(namespace, "jobsets")
     failed = until(namespace, "jobsets", made["metadata"]["name"], "Failed", "True")
     assert failed["status"].get("restarts", 0) == 0
-    pods_of(namespace, "wrong", 0)
+    none_left(namespace, "wrong")
 
 
 @pytest.mark.usefixtures("jobset", "operator")
@@ -279,7 +289,7 @@ def test_an_api_that_goes_leaves_the_operator_at_work(namespace: str, operator: 
     kubectl("delete", "crd", CRD)
     until(namespace, "trainingruns", "left", "Ready", "WaitingForAPI")
     apply(objects.run("plain", namespace))
-    (pod,) = pods_of_any(namespace, "plain")
+    (pod,) = pods_of(namespace, "plain", 1)
     succeed(pod)
     until(namespace, "trainingruns", "plain", "Ready", "True")
     assert operator.alive()
@@ -289,9 +299,3 @@ def test_an_api_that_goes_leaves_the_operator_at_work(namespace: str, operator: 
     apply(run("left", namespace, suspend=True, distribution={"nodes": 2}))
     until(namespace, "trainingruns", "left", "Ready", "Suspended")
     assert operator.calls(*WRITES) > before
-
-
-def pods_of_any(namespace: str, name: str) -> list[Raw]:
-    """The pods of a run that is no distributed one."""
-    found: list[Raw] = eventually(f"a pod of {name}", lambda: items(namespace, "pods", "-l", f"{LABEL_RUN}={name}"))
-    return found

@@ -175,6 +175,7 @@ class Informer:
         self._connected.pop((type_.kind, namespace), None)
         request.url = request.url.update_query(fieldSelector=NOTHING, limit="1")
         response = await handler(request)
+        self._notice(type_, response.status)
         if response.status == 200:
             try:
                 await self._seeder.seed(type_, namespace)
@@ -193,11 +194,18 @@ class Informer:
             request.url = request.url.update_query(resourceVersion=_TOO_OLD)
         started = asyncio.get_running_loop().time()
         response = await handler(request)
+        self._notice(type_, response.status)
         if response.status == 200:
             self._seeder.touch(type_, namespace)
             self._connected[type_.kind, namespace] = started
             response.content = cast(aiohttp.StreamReader, EventStream(response.content, self._observe(type_)))
         return response
+
+    def _notice(self, type_: ResourceType, status: int) -> None:
+        """An optional kind whose API is gone: kopf would ask for it for ever."""
+        if status == 404 and type_ not in self._types:
+            self._optional.gone(type_)
+            self.renew()
 
     async def _is_deaf(self, type_: ResourceType, namespace: str, since: int) -> bool:
         dimension = type_.kind, namespace

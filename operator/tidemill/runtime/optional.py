@@ -36,6 +36,10 @@ class OptionalKinds:
             self._wanted.set()
         return why
 
+    def gone(self, type_: ResourceType) -> None:
+        """The API server has just said that it does not serve a kind any more."""
+        self._absent[type_.kind] = _not_served(type_)
+
     async def look(self) -> list[ResourceType]:
         """Those that are served and may be listed, as it is now. Raises ApiError or ConnectionFailed when nobody can say."""
         reasons = {type_.kind: await self._why_not(type_) for type_ in self._types}
