@@ -219,4 +219,5 @@ class Informer:
         try:
             return await self._seeder.is_behind(type_, namespace, since)
         except (ApiError, ConnectionFailed) as error:
+            self._notice(type_, error.status if isinstance(error, ApiError) else 0)
             raise aiohttp.ClientConnectionError(str(error)) from error  # kopf tries again after a pause
