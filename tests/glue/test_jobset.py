@@ -239,7 +239,7 @@ def test_one_that_has_not_started_is_made_again_after_its_job_is_gone(namespace:
     apply(run("waiting", namespace))
     before = pods_of(namespace, "waiting")
     (old,) = items(namespace, "jobsets")
-    apply(run("waiting", namespace, resources={"memory": "2Gi"}))
+    apply(run("waiting", namespace, resources={"memory": "3Gi"}))
 
     def other() -> Raw | None:
         found = items(namespace, "jobsets")
@@ -253,7 +253,7 @@ def test_one_that_has_not_started_is_made_again_after_its_job_is_gone(namespace:
         return None if {p["metadata"]["uid"] for p in found} & {p["metadata"]["uid"] for p in before} else found
 
     after = eventually("other pods", pods)
-    assert after[0]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "2Gi"
+    assert after[0]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "3Gi"
     begin(*after)
     succeed(after[0])
     until(namespace, "trainingruns", "waiting", "Ready", "True")
