@@ -57,7 +57,7 @@ class Seeder:
         self.watch(types)
 
     def watch(self, types: Iterable[ResourceType]) -> None:
-        """These are the kinds to list, from now on. What was known of others is forgotten: the API is gone, and all of it."""
+        """These are the kinds to list, from now on. What was known of others is forgotten."""
         self.dimensions = {type_.path(space or None): (type_, space) for type_ in types for space in self._spaces}
         wanted = {(type_.kind, space) for type_, space in self.dimensions.values()}
         for kind, space in self._seeded - wanted:
