@@ -3,7 +3,7 @@
 - `in.yaml`: the resource. Namespace, uid, generation, resourceVersion and creation time are filled in when they are absent
   (uid is `<kind>-<name>` in lower case).
 - `observed.yaml`: `now`, and what the caches hold: `objects` (filled in alike; `metadata.ownedBy: <Kind>/<name>` stands
-  for a controller reference; the resource itself is always there), `progress` by pod, `drift` by policy.
+  for a controller reference; the resource itself is always there), `progress` by pod, `drift` by policy, `serves`.
 - `plan.yaml`: what the reconciler made of it. `pytest tests/golden --update-golden` writes it.
 
 The objects pass through the real cache, so that a reconciler can see only what the operator keeps of them.
@@ -103,7 +103,8 @@ def run(resource: dict[str, Any], observed: Mapping[str, Any]) -> Plan:
     reconcile = getattr(module, f"reconcile_{kind.lower()}")
     now = parse_time(str(observed.get("now") or CREATED))
     seen = indices.get(kind, resource["metadata"]["namespace"], resource["metadata"]["name"])
-    plan: Plan = reconcile(KINDS[kind].model_validate(seen), indices, Context(now=now, settings=SETTINGS))
+    context = Context(now=now, settings=SETTINGS, serves=frozenset(observed.get("serves") or ()))
+    plan: Plan = reconcile(KINDS[kind].model_validate(seen), indices, context)
     return plan
 
 

@@ -88,6 +88,8 @@ class Reason(StrEnum):
     """The ServingPool does not exist or has no ready server yet."""
     WAITING_FOR_APPROVAL = "WaitingForApproval"
     """`spec.approval.approvedBy` must be set."""
+    WAITING_FOR_KUBERAY = "WaitingForKubeRay"
+    """The spec asks for a Ray cluster of its own, and KubeRay's RayClusters are not served here."""
     VERIFIED = "Verified"
     """Every file has the digest that the manifest says, the graph is valid and one inference was done."""
     VERIFYING = "Verifying"

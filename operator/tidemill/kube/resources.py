@@ -61,8 +61,11 @@ CHILDREN = {
         _type("ServiceAccount", "v1", "serviceaccounts"),
         _type("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
         _type("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
+        _type("RayCluster", "ray.io/v1", "rayclusters"),
     )
 }
+OPTIONAL = frozenset({"RayCluster"})
+"""Kinds of other projects, which an API server need not serve."""
 WATCHABLE = OURS | {kind: CHILDREN[kind] for kind in WATCHED_CHILDREN}
 """By kind: what the indices can hold. Our Deployment, not that of apps/v1."""
 EVENT = _type("Event", "events.k8s.io/v1", "events")

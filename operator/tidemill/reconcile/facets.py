@@ -13,7 +13,7 @@ Facet = tuple[str, str]
 EVALUATED = "evaluated"
 """Of a Deployment: the Dataset that it is evaluated on. Metrics are exported of those that have it."""
 WATCHED_CHILDREN = ("Job", "Pod", "StatefulSet", "Service", "EndpointSlice", "ServiceAccount", "RoleBinding",
-                    "PodDisruptionBudget")  # fmt: skip
+                    "PodDisruptionBudget", "RayCluster")  # fmt: skip
 """Child kinds that are watched, with the label managed-by=tidemill."""
 
 

@@ -58,3 +58,5 @@ class Context:
 
     now: datetime
     settings: BuildSettings
+    serves: frozenset[str] = frozenset()
+    """The kinds that this API server serves: those of other projects (kube.resources.OPTIONAL) it need not."""

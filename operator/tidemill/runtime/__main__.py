@@ -12,6 +12,7 @@ from tidemill.kube.config import load as load_connection
 from tidemill.reconcile.registry import RECONCILERS
 from tidemill.runtime import logs
 from tidemill.runtime.app import App
+from tidemill.runtime.discovery import KindsChanged
 from tidemill.runtime.options import load
 from tidemill.runtime.settings import Settings, SettingsError
 
@@ -25,6 +26,10 @@ def main(arguments: list[str]) -> int:
         settings = load(arguments, os.environ)
         logs.configure(level=settings.log.level, form=settings.log.format)
         return asyncio.run(_run(settings))
+    except KindsChanged as change:
+        # The same process from its beginning: nothing that is known of the old kinds is left, and no container restarts.
+        _log.info("%s: beginning anew", change)
+        os.execv(sys.executable, sys.orig_argv)
     except (SettingsError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_SETTINGS

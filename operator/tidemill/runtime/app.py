@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -21,7 +20,7 @@ from tidemill.kube.events import EventRecorder
 from tidemill.kube.ratelimit import RateLimiter
 from tidemill.kube.resources import WATCHABLE
 from tidemill.reconcile.observed import DriftReading
-from tidemill.runtime.discovery import require_namespaces, wait_for_kinds
+from tidemill.runtime.discovery import KindsChanged, changed, require_namespaces, wait_for_kinds
 from tidemill.runtime.drift_scores import DriftScores
 from tidemill.runtime.driver import Driver, Reconciler
 from tidemill.runtime.gauges import register_gauges
@@ -178,6 +177,7 @@ class App:
             queue=self.queue,
             reconcilers=self._reconcilers,
             settings=self.settings.for_builders(),
+            serves=frozenset(type_.kind for type_ in types),
             postman=self._postman,
             metrics=self.metrics,
         )
@@ -187,6 +187,7 @@ class App:
             for name, part in (
                 ("lease", self.elector.run()),
                 ("start", self._start(seeder)),
+                ("kinds", changed(self._lease_client, WATCHABLE.values(), types)),
                 ("resync", self._resync.run()),
                 ("progress", self._progress.run()),
                 ("drift", self._drift.run()),
@@ -210,7 +211,8 @@ class App:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if not task.cancelled() and (error := task.exception()) is not None:
-                    _log.error("%s failed", task.get_name(), exc_info=error)
+                    if not isinstance(error, KindsChanged):
+                        _log.error("%s failed", task.get_name(), exc_info=error)
                     raise error
 
     async def _shut_down(
@@ -243,16 +245,14 @@ class App:
     async def _start(self, seeder: Seeder) -> None:
         """Wait for all lists, then begin."""
         await seeder.synced.wait()
-        counts = self.indices.count()
-        _log.info("synced in %.1f s: %d objects", time.monotonic() - self._started, sum(counts.values()))
+        _log.info("synced in %.1f s: %d objects", time.monotonic() - self._started, sum(self.indices.count().values()))
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look at it again
         self._activate()
         while not self.intake.active or len(self.queue) or self.queue.running:
             await asyncio.sleep(0.05)
         self.first_pass = time.monotonic() - self._started
-        writes = self.metrics.total(self.metrics.writes)
-        _log.info("first pass over in %.1f s: %.0f writes", self.first_pass, writes)
+        _log.info("first pass over in %.1f s: %.0f writes", self.first_pass, self.metrics.total(self.metrics.writes))
 
     def _lead(self, leading: bool) -> None:
         if leading:
@@ -278,8 +278,7 @@ class App:
         if task.done():
             return task.result()
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
         return None
 
     def _not_ready(self) -> str | None:

@@ -8,11 +8,17 @@ from collections.abc import Iterable
 
 from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError, ConnectionFailed
-from tidemill.kube.resources import NAMESPACE, OURS, ResourceType
+from tidemill.kube.resources import NAMESPACE, OPTIONAL, OURS, ResourceType
 from tidemill.runtime.settings import Settings, SettingsError
 
 RETRY_SECONDS = 3.0
+LOOK_SECONDS = 30.0
+"""Between two looks for kinds that were installed or removed while the operator runs."""
 _log = logging.getLogger("tidemill.discovery")
+
+
+class KindsChanged(Exception):
+    """An optional kind is served now and was not before, or the other way round: what is watched has to be chosen anew."""
 
 
 async def served(client: Client, types: Iterable[ResourceType]) -> list[ResourceType]:
@@ -40,10 +46,28 @@ async def wait_for_kinds(client: Client, types: Iterable[ResourceType]) -> list[
             absent = sorted(t.plural for t in missing if t.kind in OURS)
             if not absent:
                 for type_ in missing:
-                    _log.warning("%s is not served here: not watched", type_.plural)
+                    level = logging.INFO if type_.kind in OPTIONAL else logging.WARNING
+                    _log.log(level, "%s is not served here: not watched", type_.plural)
                 return found
             _log.warning("waiting for the CRDs of %s: install the chart tidemill-crds", ", ".join(absent))
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def changed(client: Client, types: Iterable[ResourceType], watched: Iterable[ResourceType]) -> None:
+    """Look now and then which optional kinds are served. Raises KindsChanged once they are not those that are watched."""
+    optional = [t for t in types if t.kind in OPTIONAL]
+    before = {t.plural for t in watched if t.kind in OPTIONAL}
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            now = {t.plural for t in await served(client, optional)}
+        except (ApiError, ConnectionFailed) as error:
+            _log.info("the API server does not say what it serves, asked again: %s", error)
+            continue
+        if now != before:
+            raise KindsChanged(
+                ", ".join(f"{k} {'are' if k in now else 'are not'} served now" for k in sorted(now ^ before))
+            )
 
 
 async def require_namespaces(client: Client, settings: Settings) -> None:

@@ -46,6 +46,7 @@ class Driver:
         queue: WorkQueue,
         reconcilers: Mapping[str, Reconciler],
         settings: BuildSettings,
+        serves: frozenset[str] = frozenset(),
         postman: Postman,
         metrics: Metrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -56,6 +57,7 @@ class Driver:
         self._queue = queue
         self._reconcilers = reconcilers
         self._settings = settings
+        self._serves = serves
         self._postman = postman
         self._metrics = metrics
         self._now = now
@@ -94,7 +96,8 @@ class Driver:
         if said := self._unknown.news(key, obj):
             _log.warning("%s: %s", key, said, extra=of(key))
             self._postman.post(obj, Event(reason=Reason.UNKNOWN_FIELDS.value, message=said, type="Warning"))
-        plan = self._reconcilers[key.kind](obj, self._indices, Context(now=self._now(), settings=self._settings))
+        context = Context(now=self._now(), settings=self._settings, serves=self._serves)
+        plan = self._reconcilers[key.kind](obj, self._indices, context)
         made = [await self._ensure(child, obj, key) for child in plan.children]
         for patch in plan.patches:
             answer = await apply.apply_patch(self._client, patch)
