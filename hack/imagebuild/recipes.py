@@ -135,6 +135,9 @@ TORCH = Requirements(
     after_sources=("hack/torch_cpu_stubs.py",),
 )
 RAY = Requirements("requirements/ray.txt", without="requirements/worker.txt", trim="images/ray/trim.txt")
+# KubeRay starts the nodes by `/bin/bash -c "… ray start …"`
+RAY_SHELL = Packages(("bash", "libtinfo6"), paths=("usr/bin/bash", "usr/lib/x86_64-linux-gnu/libtinfo.so.6*"))
+RAY_COMMAND = Files((("images/ray/ray", "usr/local/bin/ray"),))
 TRANSFORMERS = Requirements(
     "requirements/language.txt", without="requirements/trainer.txt", trim="images/language/trim.txt"
 )
@@ -167,7 +170,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     # the driver of Datasets with engine Ray, and the nodes of the Ray cluster that they use
     "ray": Recipe(
-        (*WORKER, RAY, WORKER_CODE),
+        (*WORKER, RAY_SHELL, RAY, RAY_COMMAND, WORKER_CODE),
         entrypoint=("python3", "-m", "tidemill_worker"),
         environment=MATPLOTLIB,
     ),

@@ -68,6 +68,7 @@ exec tritonserver --model-repository /tmp/models --backend-directory "$TIDEMILL_
         ("operator", ("python3", "-c", "import kopf, tidemill.runtime; print('operator')"), "operator"),
         ("worker", ("python3", "-c", WORKER), "[[2.0, 4.0]] [[2.0, 4.0]] 42"),
         ("trainer", ("python3", "-c", TRAINER), "True True False"),
+        ("ray", ("/bin/bash", "-c", "ulimit -n 1024; ray --version"), "ray, version 2."),
         ("language", ("python3", "-c", LANGUAGE), "(1, 2, 30) no hub"),
         ("serving", ("python3", "-c", AGENT), "agent"),
         ("store", ("weed", "version"), "version"),

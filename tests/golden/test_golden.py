@@ -108,7 +108,8 @@ def run(resource: dict[str, Any], observed: Mapping[str, Any]) -> Plan:
     reconcile = getattr(module, f"reconcile_{kind.lower()}")
     now = parse_time(str(observed.get("now") or CREATED))
     seen = indices.get(kind, resource["metadata"]["namespace"], resource["metadata"]["name"])
-    plan: Plan = reconcile(KINDS[kind].model_validate(seen), indices, Context(now=now, settings=SETTINGS))
+    context = Context(now=now, settings=SETTINGS)
+    plan: Plan = reconcile(KINDS[kind].model_validate(seen), indices, context)
     return plan
 
 

@@ -167,6 +167,10 @@ def test_a_cluster_that_is_not_there(lab: Lab) -> None:
     assert time.monotonic() - begin < 20
     assert caught.value.field == "spec.ray.address"
     assert caught.value.reason == FailureReason.RAY_UNAVAILABLE
+    own = over(f"ray://127.0.0.1:{port}", wait="2s", cluster={"workers": 1})
+    with pytest.raises(RayUnavailable, match=r"spec\.ray\.cluster: nothing answers at ") as caught:
+        lab.run({**prepare(lab, put(lab, 1)), "ray": own})
+    assert caught.value.field == "spec.ray.cluster"
     endpoint = lab.seaweed.endpoint.removeprefix("http://")
     with pytest.raises(RayUnavailable, match=f"what answers at ray://{endpoint} is no Ray Client server"):
         lab.run({**prepare(lab, put(lab, 1)), "ray": over(f"ray://{endpoint}", wait="2s")})

@@ -42,6 +42,10 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
+# Ray clusters of Datasets, where KubeRay is installed.
+- apiGroups: [ray.io]
+  resources: [rayclusters]
+  verbs: [get, list, watch, create, delete]
 # Each pool's agent is bound to the agent's role, and to no other.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tidemill.contract.base import Document
 from tidemill.contract.basetask import BaseTask
-from tidemill.contract.engine import RayCluster
+from tidemill.contract.engine import RayOptions
 from tidemill.contract.expectations import Expectation
 from tidemill.contract.profiling import ProfileOptions
 from tidemill.contract.references import ArtifactRef
@@ -49,7 +49,7 @@ class PrepareDataset(BaseTask):
     """The newest version so far: what distributions are held against, and what the changes are counted from."""
     earlier: tuple[ArtifactRef, ...] | None = None
     """Versions that distributions are held against by their digest."""
-    ray: RayCluster | None = None
+    ray: RayOptions | None = None
     """Where the inputs' files are read and what works row by row is done; without it, here. The version is the same."""
     known_sources: str | None = None
     """The digest of the sources when they were last looked at: while it is the same, no version is made."""

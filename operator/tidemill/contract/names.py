@@ -28,7 +28,8 @@ LABEL_JOB = "batch.kubernetes.io/job-name"
 LABEL_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 """On the pods of an Indexed Job: which of them it is. Pod 0 speaks for all."""
 LABEL_PEERS = f"{GROUP}/peers"
-"""On the pods of a distributed training: the Service that gives them names; they may speak to each other."""
+"""On the pods of a distributed training the Service that gives them names, on those of a Ray cluster and on its Job's the
+cluster: they may speak to each other."""
 LABEL_POD_INDEX = "apps.kubernetes.io/pod-index"
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 LABEL_SERVICE = "kubernetes.io/service-name"
@@ -88,6 +89,7 @@ PROGRESS_PORT = 8080
 TASK_PROGRESS_PORT = 8081
 """Where a task serves them beside `watch`, which passes its words on."""
 RENDEZVOUS_PORT = 29500
+RAY_CLIENT_PORT = 10001
 AGENT_PORT = 8090
 TRITON_HTTP_PORT = 8000
 TRITON_GRPC_PORT = 8001

@@ -63,8 +63,16 @@ CHILDREN = {
         _type("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
     )
 }
-OPTIONAL = {t.kind: t for t in (_type("JobSet", "jobset.x-k8s.io/v1alpha2", "jobsets"),)}
+OPTIONAL = {
+    t.kind: t
+    for t in (
+        _type("JobSet", "jobset.x-k8s.io/v1alpha2", "jobsets"),
+        _type("RayCluster", "ray.io/v1", "rayclusters"),
+    )
+}
 """Children of APIs that not every cluster serves: watched where it does, see runtime/optional.py."""
+PROJECTS = {"JobSet": "JobSet", "RayCluster": "KubeRay"}
+"""What to install to have an optional kind."""
 WATCHABLE = OURS | {kind: CHILDREN[kind] for kind in WATCHED_CHILDREN}
 """By kind: what the indices can hold. Our Deployment, not that of apps/v1."""
 EVENT = _type("Event", "events.k8s.io/v1", "events")

@@ -10,6 +10,7 @@ they have not changed. While a new version is made, status keeps the old one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from tidemill.api.durations import format_time
@@ -19,6 +20,7 @@ from tidemill.contract.names import LABEL_TASK
 from tidemill.contract.reasons import Reason
 from tidemill.contract.results import DatasetResult, UnchangedResult
 from tidemill.contract.tasks import PrepareDataset, PruneDataset
+from tidemill.reconcile import ray_cluster
 from tidemill.reconcile.artifacts import Waiting
 from tidemill.reconcile.conditions import RECONCILING
 from tidemill.reconcile.dataset_outcome import (
@@ -41,7 +43,7 @@ from tidemill.reconcile.dataset_task import (
     upstream_of,
 )
 from tidemill.reconcile.jobs import Lookup, Outcome, expect, find_request, key_of, live, read_job
-from tidemill.reconcile.observed import Context, Object, Observed
+from tidemill.reconcile.observed import API_INTERVAL, Context, Object, Observed
 from tidemill.reconcile.plan import Child, Key, Plan
 from tidemill.reconcile.policies.refresh import due_at, looked_at, request_after, schedule_problem
 from tidemill.reconcile.pruning import prune
@@ -54,6 +56,11 @@ PROGRESS_INTERVAL = 15.0
 def reconcile_dataset(dataset: Dataset, observed: Observed, context: Context) -> Plan:
     """One pass over a Dataset."""
     jobs = observed.owned(dataset.metadata.uid, "Job")
+    plan = _reconcile(dataset, jobs, observed, context)
+    return replace(plan, deletes=(*plan.deletes, *ray_cluster.spent(jobs, observed)))
+
+
+def _reconcile(dataset: Dataset, jobs: Sequence[Object], observed: Observed, context: Context) -> Plan:
     if (asked := retry_of(dataset)) not in (None, dataset.status.retried):
         anew = {"retried": asked, "spec_digest": None, "finished_at": None}
         dataset = dataset.model_copy(update={"status": dataset.status.model_copy(update=anew)})
@@ -143,13 +150,15 @@ def _start(
         return Plan(deletes=(*deletes, *pruning))
     inputs = resolve_inputs(dataset, observed, context)
     if isinstance(inputs, Waiting):
+        again = API_INTERVAL if inputs.reason == Reason.WAITING_FOR_API else None
         if attempt.refresh:
             conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
             conditions.set(REFRESHED, False, inputs.reason, inputs.message)
-            return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None))
+            return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None), requeue_after=again)
         say = conditions.stalled if inputs.stalled else conditions.reconciling
         say(inputs.reason, inputs.message)
-        return Plan(deletes=deletes, status=status_of(dataset, conditions, progress=None, finished_at=None))
+        status = status_of(dataset, conditions, progress=None, finished_at=None)
+        return Plan(deletes=deletes, status=status, requeue_after=again)
     job = prepare_job(dataset, inputs, attempt, context)
     name = job["metadata"]["name"]
     if attempt.refresh:
@@ -182,13 +191,15 @@ def _running(
     patches = () if outcome.phase == "Lost" else suspend_patch(job, suspend=dataset.spec.suspend)
     held = outcome.phase == "Suspended" and dataset.spec.suspend
     text = f"spec.suspend is true: {outcome.message}" if held else outcome.message
+    if complaint := ray_cluster.trouble(job, observed):
+        text = f"{text}; {complaint}"
     if attempt.refresh:
         conditions.ready(Reason.SUCCEEDED, describe_newest(dataset.status))
         if held:
             conditions.set(REFRESHED, False, Reason.SUSPENDED, text)
         else:
             # of most refreshes there is nothing to tell: they cost two writes, when they begin and when they end
-            trouble = outcome.warning is not None
+            trouble = bool(outcome.warning or complaint)
             said = (outcome.reason, text) if trouble else (Reason.RUNNING, _looking(job["metadata"]["name"]))
             conditions.set(RECONCILING, True, *said)
     elif held:
@@ -204,7 +215,9 @@ def _running(
         finished_at=None,
     )
     waits = [w for w in (outcome.recheck, PROGRESS_INTERVAL if outcome.pod else None) if w]
-    return Plan(patches=patches, deletes=deletes, status=status, requeue_after=min(waits, default=None))
+    children = () if outcome.phase == "Lost" else ray_cluster.needed(dataset, job, observed, context)
+    again = min(waits, default=None)
+    return Plan(children=children, patches=patches, deletes=deletes, status=status, requeue_after=again)
 
 
 def _looking(job: str) -> str:

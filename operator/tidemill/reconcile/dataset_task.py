@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.dataset import Dataset, DatasetSpec
-from tidemill.build.job import job_shape, task_job
+from tidemill.build.job import job_name, job_shape, task_job
 from tidemill.build.pod import AUTHORIZATION_KEY, CREDENTIAL_KEYS, TOKEN_KEY
+from tidemill.build.ray_cluster import cluster_address, join_peers
 from tidemill.contract.canonical import digest as digest_of
 from tidemill.contract.canonical import short
 from tidemill.contract.expectations import PREVIOUS
@@ -19,6 +20,7 @@ from tidemill.contract.tasks import ArtifactRef, PrepareDataset, ResolvedInferen
 from tidemill.reconcile.artifacts import Waiting, dataset_artifact
 from tidemill.reconcile.observed import Context, Object, Observed
 from tidemill.reconcile.plan import Manifest
+from tidemill.reconcile.ray_cluster import lacking
 
 ANNOTATION_UPSTREAM = f"{GROUP}/upstream"
 """On a prepare Job: the versions of Datasets that it reads, `<Dataset>=<digest>` separated by commas."""
@@ -102,6 +104,8 @@ def resolve_inputs(dataset: Dataset, observed: Observed, context: Context) -> tu
     if not image_of(dataset.spec, context):
         text = "spec.engine: this installation has no image with Ray: set images.ray of its chart, or use engine Local"
         return Waiting(reason=Reason.INVALID_SPEC, message=text, stalled=True)
+    if missing := lacking(dataset.spec, observed):
+        return missing
     resolved: list[ResolvedInput] = []
     for item in dataset.spec.inputs:
         if source := item.dataset:
@@ -162,6 +166,11 @@ def prepare_job(dataset: Dataset, inputs: tuple[ResolvedInput, ...], attempt: At
         known_sources=status.source_digest if attempt.refresh else None,
         occasion=attempt.occasion,
     )
+    own = spec.ray if spec.ray and spec.ray.cluster else None
+    if own:
+        name = job_name(dataset.ref, "prepare", task, attempt.request, attempt.retry)
+        address = cluster_address(name, dataset.metadata.namespace, settings)
+        task = task.model_copy(update={"ray": own.model_copy(update={"address": address})})
     job = task_job(
         owner=dataset.ref,
         what="prepare",
@@ -177,6 +186,8 @@ def prepare_job(dataset: Dataset, inputs: tuple[ResolvedInput, ...], attempt: At
         retry=attempt.retry,
         shape=shape(dataset, context),
     )
+    if own:
+        join_peers(job)
     if upstream := upstream_of(dataset, inputs):
         job["metadata"]["annotations"][ANNOTATION_UPSTREAM] = upstream
     return job

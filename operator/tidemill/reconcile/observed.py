@@ -55,6 +55,10 @@ class Observed(Protocol):
         """The newest scores for a DriftPolicy, None before the first evaluation."""
 
 
+API_INTERVAL = 15.0
+"""Seconds until what waits for an API (see Observed.absent) looks for it again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The moment and the installation, given to every reconcile."""

@@ -30,7 +30,7 @@ from tidemill.contract.tasks import ArtifactRef, ModelRef
 from tidemill.reconcile.artifacts import Waiting, base_artifact, dataset_artifact
 from tidemill.reconcile.conditions import READY, STALLED, ConditionSet, append, finish, is_true
 from tidemill.reconcile.jobs import Outcome, expect, find_request, is_finished, key_of, live
-from tidemill.reconcile.observed import Context, Object, Observed
+from tidemill.reconcile.observed import API_INTERVAL, Context, Object, Observed
 from tidemill.reconcile.plan import Child, Event, Key, Plan
 from tidemill.reconcile.podstate import fetched_code
 from tidemill.reconcile.policies.selection import choose_version
@@ -40,8 +40,6 @@ from tidemill.reconcile.typed import typed
 from tidemill.reconcile.workload import job_name_of, pods_of, read_workload, workloads
 
 PROGRESS_INTERVAL = 15.0
-API_INTERVAL = 15.0
-"""Seconds until a run that waits for an API looks for it again."""
 TOO_LATE = "; the run has ended, edits of its spec have no effect: create a new TrainingRun"
 MOST_WARNINGS = 10
 """The schema takes no more; the pod's log has all of them."""

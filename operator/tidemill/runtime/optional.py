@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from tidemill.kube.client import Client
 from tidemill.kube.errors import ApiError, ConnectionFailed
-from tidemill.kube.resources import ResourceType
+from tidemill.kube.resources import PROJECTS, ResourceType
 from tidemill.runtime.seed import NOTHING
 
 LOOK_SECONDS = 5.0
@@ -77,4 +77,4 @@ class OptionalKinds:
 
 
 def _not_served(type_: ResourceType) -> str:
-    return f"the cluster does not serve {type_.api_version}: install {type_.kind}"
+    return f"the cluster does not serve {type_.api_version}: install {PROJECTS[type_.kind]}"

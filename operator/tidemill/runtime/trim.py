@@ -93,6 +93,10 @@ def _stateful_set(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {"spec": _pick(raw.get("spec") or {}, ("replicas",)), "status": raw.get("status") or {}}
 
 
+def _ray_cluster(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {"status": {"conditions": _conditions(raw.get("status") or {})}}
+
+
 def _bare(_: Mapping[str, Any]) -> dict[str, Any]:
     """Kinds of which only the existence and the digest matter."""
     return {}
@@ -108,4 +112,5 @@ _SHAPES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "Service": _bare,
     "EndpointSlice": _bare,
     "PodDisruptionBudget": _bare,
+    "RayCluster": _ray_cluster,
 }

@@ -101,6 +101,8 @@ def install(controller: Controller, bed: Bed, *groups: str) -> Installed:
         endpoint = Endpoint(address=bed.cluster.host(), port=ports.webhook)
         secret = (controller.namespace, controller.secret)
         apply(redirected(manifests, endpoint, secret, bed.folder / f"{controller.name}-certificates"))
+    elif controller.kustomizations:
+        apply(shipped(controller.name, controller.kustomizations, controller.namespace))
     else:
         crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
         apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": controller.namespace}}, *crds])
@@ -153,6 +155,15 @@ def _kserve(ports: Ports, _: Path) -> list[str]:
         f"--webhook-port={ports.webhook}",
         f"--health-probe-addr=:{ports.health}",
         f"--metrics-addr=:{ports.metrics}",
+    ]
+
+
+def _kuberay(ports: Ports, _: Path) -> list[str]:
+    return [
+        str(program("kuberay")),
+        f"--metrics-addr=:{ports.metrics}",
+        f"--health-probe-bind-address=:{ports.health}",
+        "--enable-leader-election=false",
     ]
 
 
@@ -216,6 +227,8 @@ CONTROLLERS = {
             secret="kserve-webhook-server-cert",
             kustomizations=("config/crd/full", "config/configmap", "config/webhook"),
         ),
+        # not compared: it makes the Ray clusters of Datasets (tests/e2e/test_ray.py)
+        Controller(name="kuberay", command=_kuberay, namespace="kuberay", kustomizations=("config/crd",)),
         Controller(
             name="tidemill",
             command=_tidemill,

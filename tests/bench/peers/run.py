@@ -19,6 +19,7 @@ from tests.bench.peers.sources import MODULES, cache, program
 from tests.bench.peers.table import read, tables
 
 TIDEMILL = "tidemill"
+CONTENDERS = [*(name for name in MODULES if name in LOADS), TIDEMILL]
 STOP_SECONDS = 180
 
 
@@ -28,14 +29,14 @@ def expand(names: str) -> list[str]:
     for name in names.split(","):
         wanted = [load for load in LOADS if load == name or (name == TIDEMILL and load.startswith(f"{TIDEMILL}-"))]
         if not wanted:
-            fail(f"--contenders: no contender {name!r}: there are {', '.join([*MODULES, TIDEMILL])}")
+            fail(f"--contenders: no contender {name!r}: there are {', '.join(CONTENDERS)}")
         found += wanted
     return list(dict.fromkeys(found))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contenders", default=",".join([*MODULES, TIDEMILL]), help="default: %(default)s")
+    parser.add_argument("--contenders", default=",".join(CONTENDERS), help="default: %(default)s")
     parser.add_argument("--count", type=int, default=1000, help="objects each (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=180, help="idle seconds at the end (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder for lines and logs (default: a new one in the cache)")

@@ -35,6 +35,7 @@ MODULES = {
     ),
     "kueue": Module(path="sigs.k8s.io/kueue", version="0.14.0", package="./cmd/kueue"),
     "kserve": Module(path="github.com/kserve/kserve", version="0.16.0", package="./cmd/manager"),
+    "kuberay": Module(path="github.com/ray-project/kuberay/ray-operator", version="1.5.0", package="."),
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from tidemill.contract.engine import RayCluster
+from tidemill.contract.engine import RayOptions
 from tidemill.contract.layout import join
 from tidemill.contract.tasks import PrepareDataset, ResolvedInput
 from tidemill_worker import log
@@ -61,7 +61,7 @@ class _Source:
         return f"input {self.name}"
 
 
-def gather(task: PrepareDataset, options: RayCluster, loader: Loader, transformation: Transformation) -> Transformation:
+def gather(task: PrepareDataset, options: RayOptions, loader: Loader, transformation: Transformation) -> Transformation:
     """Make the table that the steps that are left begin with; returns the transformation that knows which these are."""
     context = loader.context
     if transformation.sql is not None:
@@ -143,7 +143,7 @@ def _planned(
 
 
 def _parts(
-    sources: Sequence[_Source], union: dict[str, str], transformation: Transformation, done: int, options: RayCluster
+    sources: Sequence[_Source], union: dict[str, str], transformation: Transformation, done: int, options: RayOptions
 ) -> Iterator[Part]:
     """The files in their order, each as soon as it is asked for: addresses are good for a time."""
     code = part.code()
@@ -164,13 +164,13 @@ def _parts(
 
 
 def _collect(
-    loader: Loader, options: RayCluster, parts: Iterator[Part], files: int, kinds: dict[str, str], after: Transformation
+    loader: Loader, options: RayOptions, parts: Iterator[Part], files: int, kinds: dict[str, str], after: Transformation
 ) -> None:
     """Have the parts made, and put their rows into one table, in their order."""
     context, connection = loader.context, loader.connection
     left = f"; step {after.done} and those after it run here" if after.done < len(after.steps) else ""
     said = f"{after.done} of {len(after.steps)} steps on Ray{left}"
-    context.tracker.phase("Connecting", 0.0, options.address)
+    context.tracker.phase("Connecting", 0.0, options.server)
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds.items())
     connection.execute(f"CREATE TABLE {quote(_PARTS)} ({columns})")
     asked = deque[Part]()
@@ -202,7 +202,7 @@ def _collect(
     engine.drop(connection, _PARTS)
 
 
-def _give_token(context: Context, options: RayCluster) -> None:
+def _give_token(context: Context, options: RayOptions) -> None:
     """Ray takes it from the environment only."""
     if options.secret_name is None:
         return

@@ -69,8 +69,8 @@ class Made:
 def make(part: Part) -> Made:
     """Raises in the user's terms, as the local engine does."""
     if part.code != code():
-        text = "spec.ray.address: a node has another version of Tidemill's image `ray` than the Job: rows could differ"
-        raise InvalidSpec(f"{text}; give all nodes the same image", field="spec.ray.address")
+        text = "spec.ray: a node has another version of Tidemill's image `ray` than the Job: rows could differ"
+        raise InvalidSpec(f"{text}; give all nodes the same image", field="spec.ray")
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
         file = Path(folder) / "file.parquet"
         found = _fetched(part, file)

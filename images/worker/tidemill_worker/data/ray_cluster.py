@@ -1,4 +1,4 @@
-"""An existing Ray cluster, reached through its client server. What is asked of it comes back in the order it was asked for."""
+"""A Ray cluster, reached through its client server. What is asked of it comes back in the order it was asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import AuthenticationError, GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
 
 from tidemill.contract.durations import seconds
-from tidemill.contract.engine import RayCluster
+from tidemill.contract.engine import RayOptions
 from tidemill_worker.context import Context, Stop
 from tidemill_worker.data import part
 from tidemill_worker.errors import AccessDenied, InvalidSpec, RayUnavailable, TaskError
@@ -32,7 +32,7 @@ R = TypeVar("R")
 class Cluster:
     """A connected cluster."""
 
-    def __init__(self, options: RayCluster, stop: Stop) -> None:
+    def __init__(self, options: RayOptions, stop: Stop) -> None:
         self.options, self.stop = options, stop
         self._remote: Any = ray.remote(num_cpus=1, memory=options.memory_bytes, max_retries=RETRIES)
 
@@ -58,8 +58,8 @@ class Cluster:
         try:
             self._value(self._calling(self._remote(part.code).remote), limit)
         except RuntimeError as error:
-            text = f"{FIELD}.address: the nodes of {self.options.address} do not have Tidemill's image `ray`: {_line(error)}"
-            raise InvalidSpec(text, field=f"{FIELD}.address") from error
+            text = f"the nodes of {self.options.server} do not have Tidemill's image `ray`: {_line(error)}"
+            raise InvalidSpec(f"{self.options.chosen}: {text}", field=self.options.chosen) from error
 
     def _at_once(self) -> int:
         return 2 * max(1, int(self._calling(ray.cluster_resources).get("CPU", 1)))
@@ -102,15 +102,13 @@ class Cluster:
         return RayUnavailable(text, field=f"{FIELD}.memory")
 
     def _gone(self, error: Exception) -> RayUnavailable:
-        text = (
-            f"{FIELD}.address: the Ray cluster at {self.options.address} failed: {type(error).__name__}: {_line(error)}"
-        )
-        return RayUnavailable(text, field=f"{FIELD}.address")
+        text = f"the Ray cluster at {self.options.server} failed: {type(error).__name__}: {_line(error)}"
+        return RayUnavailable(f"{self.options.chosen}: {text}", field=self.options.chosen)
 
     def _no_room(self) -> RayUnavailable:
         room = [node["Resources"] for node in self._calling(ray.nodes) if node["Alive"]]
         each = ", ".join(f"{int(n.get('CPU', 0))} CPUs and {int(n.get('memory', 0)) >> 20}Mi" for n in room)
-        text = f"no node of {self.options.address} had room for a task with 1 CPU and {self.options.memory}"
+        text = f"no node of {self.options.server} had room for a task with 1 CPU and {self.options.memory}"
         return RayUnavailable(f"{FIELD}: {text} within {self.options.wait}; there are nodes with {each}", field=FIELD)
 
 
@@ -120,7 +118,7 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def connected(options: RayCluster, context: Context) -> Iterator[Cluster]:
+def connected(options: RayOptions, context: Context) -> Iterator[Cluster]:
     """The cluster, while the block runs; then whatever it still works on for us is given up.
 
     Raises RayUnavailable when it does not answer in time, InvalidSpec when its Ray or Python is another one than here,
@@ -129,18 +127,18 @@ def connected(options: RayCluster, context: Context) -> Iterator[Cluster]:
     stop = context.stop
     _wait_for(options, stop)
     try:
-        ray.init(options.address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(options.server, log_to_driver=False, logging_level=logging.WARNING)
     except AuthenticationError as error:
-        text = f"{FIELD}.secretName: {options.address} asks for another token: {_line(error)}"
+        text = f"{FIELD}.secretName: {options.server} asks for another token: {_line(error)}"
         raise AccessDenied(text, field=f"{FIELD}.secretName") from error
     except (ConnectionError, RayError) as error:
-        text = f"{FIELD}.address: what answers at {options.address} is no Ray Client server: {_line(error)}"
-        raise RayUnavailable(text, field=f"{FIELD}.address") from error
+        text = f"{options.chosen}: what answers at {options.server} is no Ray Client server: {_line(error)}"
+        raise RayUnavailable(text, field=options.chosen) from error
     except RuntimeError as error:  # another version
         text = (
-            f"{FIELD}.address: {options.address} cannot be used: {_line(error)}; give its nodes Tidemill's image `ray`"
+            f"{options.chosen}: {options.server} cannot be used: {_line(error)}; give its nodes Tidemill's image `ray`"
         )
-        raise InvalidSpec(text, field=f"{FIELD}.address") from error
+        raise InvalidSpec(text, field=options.chosen) from error
     try:
         cluster = Cluster(options, stop)
         cluster.check()
@@ -150,16 +148,16 @@ def connected(options: RayCluster, context: Context) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def _wait_for(options: RayCluster, stop: Stop) -> None:
+def _wait_for(options: RayOptions, stop: Stop) -> None:
     """Until something listens: a cluster may be about to start."""
-    url, until = urlsplit(options.address), time.monotonic() + seconds(options.wait)
+    url, until = urlsplit(options.server), time.monotonic() + seconds(options.wait)
     while True:
         try:
             socket.create_connection((url.hostname, url.port), timeout=5).close()
         except OSError as error:
             if time.monotonic() > until:
-                text = f"{FIELD}.address: nothing answers at {options.address} within {options.wait}: {error}"
-                raise RayUnavailable(text, field=f"{FIELD}.address") from error
+                text = f"{options.chosen}: nothing answers at {options.server} within {options.wait}: {error}"
+                raise RayUnavailable(text, field=options.chosen) from error
             stop.event.wait(_LOOK)
             stop.check()
         else:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from tidemill.api.base import AGE_COLUMN, READY_COLUMNS, Column, Digest, Names, Resource, Status, Time
 from tidemill.api.v1alpha1.common import JobOptions, NodePlacement, Resources, WorkerResources
 from tidemill.contract.base import Document
-from tidemill.contract.engine import Engine, RayCluster
+from tidemill.contract.engine import Engine, RayOptions
 from tidemill.contract.expectations import Expectation
 from tidemill.contract.markers import cel, list_atomic, list_map, rules
 from tidemill.contract.profiling import ProfileOptions
@@ -46,7 +46,7 @@ class DatasetSpec(Document):
             cel("!has(self.refresh) || self.inputs.exists(i, !has(i.http) && (!has(i.dataset) || !has(i.dataset.digest)))",
                 "refresh has no effect: no input can change, each is a fixed version or pinned by its hash",
                 field=".refresh"),
-            cel("self.engine != 'Ray' || has(self.ray)", "engine Ray needs ray.address: the cluster", field=".ray"),
+            cel("self.engine != 'Ray' || has(self.ray)", "engine Ray needs ray.address or ray.cluster", field=".ray"),
             cel("self.engine == 'Ray' || !has(self.ray)", "ray has no effect: engine is Local", field=".ray"),
             cel("self.engine != 'Ray' || !has(self.transform) || !has(self.transform.sql)",
                 "SQL needs all rows in one place: write it as steps, or use engine Local", field=".transform.sql"),
@@ -69,9 +69,9 @@ class DatasetSpec(Document):
     split: Split = Split(random=RandomSplit())
     profile: ProfileOptions = ProfileOptions()
     engine: Engine = "Local"
-    """Where files are read and steps that work row by row are run: Local in the Job, Ray on a cluster that is there. What
-    comes of it is the same version."""
-    ray: RayCluster | None = None
+    """Where files are read and steps that work row by row are run: Local in the Job, Ray on a cluster that is there or that
+    KubeRay makes. What comes of it is the same version."""
+    ray: RayOptions | None = None
     resources: WorkerResources = Resources()
     placement: NodePlacement = NodePlacement()
     job: JobOptions = JobOptions()
