@@ -55,6 +55,14 @@ def test_rows_of_the_future_are_fresh_and_rows_without_a_time_are_not() -> None:
     assert not fresh(["infinity"], "1h")[0].passed
 
 
+def test_times_that_no_calendar_of_pythons_has() -> None:
+    """A year of five digits is a misprint that must not end the task."""
+    result, said = fresh(["20260-01-01"], "1h")
+    assert result.passed
+    assert said["measured"] == {"newest": "9999-12-31T23:59:59Z"}
+    assert fresh(["0044-03-15 (BC)"], "1h", "DATE")[1]["measured"] == {"newest": "1000-01-01T00:00:00Z"}
+
+
 def test_the_clock_decides_on_the_status_and_never_on_the_digest(lab: Lab) -> None:
     uri = lab.put_table("a.parquet", {"at": [datetime(2026, 1, d + 1, tzinfo=UTC) for d in range(20)]})
     ages = ["1h", "1000000h"]  # one that has passed, one that has not

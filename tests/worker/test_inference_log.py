@@ -78,6 +78,15 @@ def test_labels_are_joined_and_the_newest_wins(logged: Lab) -> None:
     assert rows[21]["carrier"] == "UA"
 
 
+def test_a_label_without_an_id_is_no_requests(logged: Lab) -> None:
+    """Requests that gave no id are logged with an empty one."""
+    nameless = log_file(0, 5).set_column(4, "_tidemill_request_id", pa.array([""] * 5))
+    logged.put_table("log/2026-03-01/12/pod-0-4.parquet", nameless)
+    logged.put_table("labels/3.parquet", {"request_id": ["", None], "arr_delay": [7.0, 8.0]})
+    assert len(rows_of(logged, task(logged))) == 60
+    assert len(rows_of(logged, task(logged, labels=False))) == 105
+
+
 def test_without_labels_all_requests_count(logged: Lab) -> None:
     assert len(rows_of(logged, task(logged, labels=False))) == 100
 

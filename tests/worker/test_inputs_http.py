@@ -40,6 +40,9 @@ class TestHttp:
         result = lab.run(prepare(lab, source))
         assert sum(result.rows.values()) == 100
         assert provenance(lab, result) == {url: f"sha256:{hashlib.sha256(self.body).hexdigest()}"}
+        assert "hidden" not in lab.get(f"{result.artifact.uri}/provenance.json").decode(), (
+            "nor does the task there tell it"
+        )
         assert web.paths() == ["/data/a.parquet?X-Signature=hidden"]
         assert "authorization" not in web.asked[0][1]
 

@@ -134,6 +134,62 @@ def test_nan_is_missing(lab: Lab) -> None:
     assert "mean 2" in result.columns[0].summary
 
 
+def test_nan_of_a_transform_is_missing(lab: Lab) -> None:
+    """Else it would pass for a value: `notNull` would hold, and `range` with `min` alone."""
+    uri = lab.put_table("a.parquet", {"a": [0.0, 1.0, -1.0, None] * 5, "b": [0.0, 2.0, 0.0, 1.0] * 5})
+    wish = {"name": "there", "severity": "Warn", "notNull": ["r"]}
+    for transform in (
+        {"sql": "SELECT *, a / b AS r FROM x"},
+        {"steps": [{"derive": {"column": "r", "expression": "a / b"}}]},
+    ):
+        result = lab.run(prepare(lab, s3("x", uri), transform=transform, expectations=[wish]))
+        assert result.expectations[0].violations == 10, "0 / 0 and null / 1"
+        splits = [lab.get_table(f"{result.artifact.uri}/{name}.parquet")["r"].to_pylist() for name in result.rows]
+        assert sorted({str(value) for column in splits for value in column}) == ["-inf", "0.5", "None"]
+
+
+def test_numbers_that_are_not_whole_widen_the_first_inputs_type(lab: Lab) -> None:
+    """Infinity and 1e30 equal their own rounding, but are no 64 bits wide."""
+    a = lab.put_table("a.parquet", {"n": pa.array([1, 2], pa.int64())})
+    for number in (float("inf"), 1e30, -1e19, 2.5):
+        b = lab.put_table("b.parquet", {"n": [3.0, number, None]})
+        result = lab.run(
+            {
+                **prepare(lab, s3("a", a), s3("b", b), split={"random": {"validation": 0, "test": 0}}),
+                "occasion": str(number),
+            }
+        )
+        assert [c.type for c in result.columns] == ["double"]
+        found = lab.get_table(f"{result.artifact.uri}/train.parquet")["n"].to_pylist()
+        assert sorted(v for v in found if v is not None) == sorted([1.0, 2.0, 3.0, number])
+
+
+ODD_NAMES = [
+    "with space",
+    "plus+and&",
+    "hash#1",
+    "percent%20",
+    "question",
+    "ümläut ✓",
+    "a=b,c;d",
+    "quote's",
+    "[x]{y}",
+]
+
+
+def test_keys_of_objects_may_hold_any_character(lab: Lab) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        lab.put_table(f"in/{name}/part {number}.parquet", {"id": [number], "name": [name]})
+    whole = lab.run(prepare(lab, s3("a", f"{lab.root}/in/"), split={"random": {"validation": 0, "test": 0}}))
+    found = lab.get_table(f"{whole.artifact.uri}/train.parquet").to_pylist()
+    assert {row["id"]: row["name"] for row in found} == dict(enumerate(ODD_NAMES))
+    read = lab.get_json(f"{whole.artifact.uri}/provenance.json")["inputs"]
+    assert sorted(read) == sorted(f"{lab.root}/in/{name}/part {i}.parquet" for i, name in enumerate(ODD_NAMES))
+    for number, name in enumerate(ODD_NAMES):
+        one = prepare(lab, s3("a", f"{lab.root}/in/{name}/*.parquet"), split={"random": {"validation": 0, "test": 0}})
+        assert lab.run(one).rows["train"] == 1, (number, name)
+
+
 def test_split_by_time(lab: Lab) -> None:
     uri = lab.put_table("a.parquet", {"t": list(reversed(range(100))), "x": list(range(100))})
     result = lab.run(prepare(lab, s3("a", uri), split={"byTime": {"column": "t", "testRows": 20, "validation": 0.25}}))

@@ -107,6 +107,25 @@ def test_sql_errors_name_line_and_column_and_the_sandbox_holds(lab: Lab, sql: st
     assert "CREATE TABLE" not in error.message
 
 
+@pytest.mark.parametrize(
+    ("transform", "words"),
+    [
+        (
+            {"sql": "SELECT *, INTERVAL (id) DAY AS age FROM a"},
+            "column 'age' is interval, which parquet cannot hold: epoch(",
+        ),
+        ({"steps": [{"derive": {"column": "age", "expression": "[now() - now()]"}}]}, "'age' is interval[], which"),
+        ({"sql": "SELECT *, union_value(k := id) AS u FROM a"}, "column 'u' is union(k bigint), which"),
+    ],
+)
+def test_types_that_parquet_has_no_word_for(lab: Lab, transform: dict[str, Any], words: str) -> None:
+    uri = lab.put_table("a.parquet", rows(10))
+    error = refused(lab, ColumnType, prepare(lab, s3("a", uri), transform=transform))
+    assert words in error.message
+    assert error.field == "spec.transform"
+    assert error.exit_code == 65
+
+
 def test_no_rows(lab: Lab) -> None:
     uri = lab.put_table("a.parquet", rows(10))
     error = refused(lab, DatasetEmpty, prepare(lab, s3("a", uri), transform={"sql": "FROM a WHERE false"}))

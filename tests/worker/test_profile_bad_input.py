@@ -139,6 +139,14 @@ def test_nested_and_rare_types(tmp_path: Path) -> None:
     written(profile, tmp_path)
 
 
+def test_dates_that_no_timestamp_holds() -> None:
+    found = column(
+        profiled("SELECT CASE WHEN i < 3 THEN DATE '300000-01-01' ELSE DATE '2020-01-01' END AS d FROM range(50) t(i)"),
+        "d",
+    )
+    assert (found.missing, found.distinct) == (3, 1)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_few_rows(tmp_path: Path, rows: int) -> None:
     table = {"x": [1.5, 2.5, 4.0][:rows], "c": ["a", "b", "b"][:rows], "t": [1, 2, 3][:rows]}

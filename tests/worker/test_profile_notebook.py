@@ -14,6 +14,7 @@ import nbformat
 from tidemill_worker.profile.notebook import notebook
 
 from .lab import ACCESS, SECRET, Lab
+from .samples import prepare, s3
 from .test_profile_html import version
 
 
@@ -57,6 +58,18 @@ def test_the_notebook_explores_the_version_in_the_store(lab: Lab, tmp_path: Path
     changed = execute(text, tmp_path, TIDEMILL_DATASET_URI=result.artifact.uri, **store)
     assert changed.returncode == 1
     assert "train.parquet differs from the manifest" in changed.stderr
+
+
+def test_names_that_could_be_formulas(lab: Lab, tmp_path: Path) -> None:
+    """Matplotlib reads what stands between two $ as TeX, and ends with an error when it is none."""
+    columns = {"$\\frac$": [1.5 * i for i in range(60)], "a_$x$_$": list(range(60)), "k": ["$^$", "$_$"] * 30}
+    uri = lab.put_table("a.parquet", {**columns, "at": list(range(60)), "gap $^$": [None, 1] * 30})
+    profile = {"target": "$\\frac$", "timeColumn": "at"}
+    result = lab.run(prepare(lab, s3("a", uri), profile=profile))
+    store = {"AWS_ENDPOINT_URL": lab.seaweed.endpoint, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+    text = lab.get(f"{result.artifact.uri}/explore.ipynb").decode().replace("plt.show()", "plt.gcf().canvas.draw()")
+    done = execute(text, tmp_path, TIDEMILL_DATASET_URI=result.artifact.uri, **store)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_notebook_explores_a_downloaded_folder(lab: Lab, tmp_path: Path) -> None:

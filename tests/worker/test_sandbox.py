@@ -52,6 +52,12 @@ SELECTS = [
     "SELECT * FROM a WHERE EXISTS (FROM read_text('{file}'))", "SELECT getenv('HOME')",
     "SELECT current_setting('temp_directory')", "SELECT getvariable('x')", "SELECT write_log('x')",
     "SELECT read_text('{file}')",
+    # a name that WITH gives elsewhere in the statement
+    "SELECT * FROM pg_settings, (WITH pg_settings AS (SELECT 1) FROM pg_settings) x",
+    "WITH pg_settings AS (SELECT * FROM pg_settings) FROM pg_settings",
+    "WITH RECURSIVE pg_settings AS (SELECT * FROM pg_settings) FROM pg_settings",
+    "WITH RECURSIVE t AS (SELECT name FROM duckdb_views UNION ALL SELECT name FROM t WHERE false) FROM t",
+    "WITH x AS (FROM sqlite_master), sqlite_master AS (SELECT 1) FROM x",
 ]  # fmt: skip
 STATEMENTS = [
     "COPY a TO '{folder}/out.csv'", "COPY a FROM '{file}'", "COPY FROM DATABASE tables TO x",
@@ -144,6 +150,7 @@ def test_an_attack_by_an_expression_fails(prepared: Prepared, field: str) -> Non
     [
         "FROM a", "TABLE a", "SELECT * FROM main.a", 'SELECT "A".id FROM A',
         "WITH x AS (SELECT id FROM a) FROM x JOIN a USING (id)",
+        "WITH x AS (FROM a), y AS (FROM x), x2 AS (SELECT (SELECT max(id) FROM y) AS m) FROM x2, (WITH z AS (FROM y) FROM z)",
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT * FROM t",
         "SELECT * FROM a, range(3) r(i)", "SELECT unnest([1, 2]) AS x", "FROM generate_series(1, 3)", "VALUES (1), (2)",
         "SELECT * FROM a ASOF JOIN a b USING (s, id)", "SELECT (SELECT max(id) FROM a) AS m",

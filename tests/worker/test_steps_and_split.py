@@ -17,7 +17,7 @@ from tidemill.contract.split import Split
 from tidemill.contract.steps import Step
 from tidemill_worker.data import engine, steps
 from tidemill_worker.data.split import ORDER, SPLIT, split
-from tidemill_worker.errors import ColumnType, InvalidSpec, TaskError
+from tidemill_worker.errors import ColumnMissing, ColumnType, InvalidSpec, TaskError
 
 Row = dict[str, Any]
 ROWS = st.lists(
@@ -251,6 +251,46 @@ def test_the_split_of_known_rows_never_changes(connection: duckdb.DuckDBPyConnec
     rows = [{"k": "a", "x": i, "y": i / 3} for i in range(12)]
     found = divide(connection, rows, {"random": {"validation": 0.3, "test": 0.3, "seed": 5}})
     assert "".join(r[SPLIT][1] for r in found) == "araerrarerer", "r is train, a validation, e test"
+
+
+def test_rows_of_a_group_are_never_on_both_sides(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = [{"k": f"customer {i % 400}" if i % 7 else None, "x": i, "y": i / 3} for i in range(4000)]
+    wish = {"validation": 0.2, "test": 0.2, "seed": 3}
+    found = divide(connection, rows, {"random": {**wish, "groupBy": ["k"]}})
+    sides: dict[Any, set[str]] = {}
+    for row in found:
+        sides.setdefault(row["k"], set()).add(row[SPLIT])
+    assert all(len(side) == 1 for side in sides.values()), "rows without a customer are a group, too"
+    shares = [sum(side == {name} for side in sides.values()) for name in ("train", "validation", "test")]
+    assert all(count > 50 for count in shares)
+    assert divide(connection, rows[::-1], {"random": {**wish, "groupBy": ["k"]}}) == found
+    alone = divide(connection, rows, {"random": wish})
+    assert len({row[SPLIT] for row in alone if row["k"] == "customer 1"}) > 1, "which a split by rows does not keep"
+    with pytest.raises(ColumnMissing) as caught:
+        divide(connection, rows, {"random": {"groupBy": ["k", "nosuch"]}})
+    assert caught.value.field == "spec.split.random.groupBy"
+
+
+@pytest.mark.parametrize("name", [SPLIT, ORDER.upper()])
+def test_a_column_named_as_the_splits_own_is_an_error(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT 1 AS x, 'a' AS {name}")
+    with pytest.raises(InvalidSpec, match=f"{name}.*rename it in the transform"):
+        split(connection, "t", "out", Split.model_validate({"random": {}}))
+
+
+def test_sums_and_means_of_booleans_and_whole_numbers(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = [{"k": "a", "x": i, "y": None} for i in range(8)]
+    functions = ("sum", "mean", "median", "stddev")
+    items = [
+        {"column": c, "function": f, "output": f"{c}_{f}"} for c, f in [("x", "sum"), *(("late", f) for f in functions)]
+    ]
+    late = {"derive": {"column": "late", "expression": "x >= 6"}}
+    (found,) = apply(connection, rows, late, {"aggregate": {"groupBy": ["k"], "aggregations": items}})
+    assert found == {
+        "k": "a", "x_sum": 28, "late_sum": 2, "late_mean": 0.25, "late_median": 0.0,
+        "late_stddev": pytest.approx(0.46291, abs=1e-5),
+    }  # fmt: skip
+    assert engine.columns(connection, "out")["x_sum"] == "BIGINT", "as a window's and a pivot's"
 
 
 def test_connection_spills_and_is_repeatable(tmp_path: Path) -> None:

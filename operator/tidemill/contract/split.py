@@ -7,12 +7,13 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tidemill.contract.base import Document
-from tidemill.contract.columns import Column, Fraction
+from tidemill.contract.columns import Column, Columns, Fraction
 from tidemill.contract.markers import cel, check_exactly_one, exactly_one, rules
 
 
 class RandomSplit(Document):
-    """Rows are assigned by a hash of their content and the seed: the same row always lands in the same split."""
+    """Rows are assigned by a hash of their content and the seed: the same row always lands in the same split. With `groupBy`
+    by a hash of these columns alone: rows of one customer, patient or document are never on both sides."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(cel("self.validation + self.test < 1.0", "validation + test must stay below 1"))
@@ -24,6 +25,8 @@ class RandomSplit(Document):
     """Share of the rows in the test split."""
     seed: int = 0
     """Another seed gives another assignment."""
+    group_by: Columns | None = None
+    """Rows that are equal in these columns stay together, also those where they are missing; shares are of the groups."""
 
 
 class TimeSplit(Document):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ from tidemill_worker.errors import InvalidData
 
 _COMPRESSED = (".gz", ".zst")
 _LONGEST_HEADER = 4 << 20
+_LONGEST_ROW, _BUFFER = 8 << 20, 32 << 20
+"""Bytes of a CSV row, and what DuckDB reads at once: four rows, or it would take sixteen."""
+_LONGEST_MESSAGE = 600
+_FIRST_ROW = re.compile(rb'(?:[^"\r\n]+|"[^"]*")*(?=[\r\n])')
+"""A line break within quotes does not end it."""
 
 
 def local_name(number: int, form: str, name: str) -> str:
@@ -59,7 +65,7 @@ class Files:
             try:
                 _described(connection, _scan(self.form, [path], ""))
             except duckdb.Error as error:
-                text = f"{self.label}: {name} cannot be read as {self.form}: {_words(error, path, name)}"
+                text = f"{self.label}: {name} cannot be read as {self.form}: {_words(error, {path: name})}"
                 raise InvalidData(text) from error
         with self._blamed(connection, "", probe=False):
             return _described(connection, _scan(self.form, list(self.names), ""))
@@ -72,10 +78,7 @@ class Files:
         except duckdb.OutOfMemoryException as error:
             raise MemoryError(str(error)) from error
         except duckdb.Error as error:
-            text = engine.SqlProblem(error).message
-            for path, name in self.names.items():
-                text = text.replace(str(path), name)
-            together = InvalidData(f"{self.label}: the files cannot be read together: {text}")
+            together = InvalidData(f"{self.label}: the files cannot be read together: {_words(error, self.names)}")
             raise (self.bad_file(connection, options) if probe else None) or together from error
 
     def _clean(
@@ -103,31 +106,39 @@ class Files:
             except duckdb.OutOfMemoryException as error:
                 raise MemoryError(str(error)) from error
             except duckdb.Error as error:
-                return InvalidData(f"{self.label}: {name} cannot be read as {self.form}: {_words(error, path, name)}")
+                return InvalidData(f"{self.label}: {name} cannot be read as {self.form}: {_words(error, {path: name})}")
         return None
 
     def _csv_options(self, connection: duckdb.DuckDBPyConnection) -> str:
-        """Fix the delimiter from the first header and check every row's width, or a broken row would change the dialect."""
+        """Fix the delimiter from the first header and check every row's width, or a broken row would change the dialect.
+
+        What DuckDB would guess beyond that is fixed too: a row that begins with # is no comment, and 01/02/2013 no date, as
+        nobody knows which and two files could be told apart by their days.
+        """
         delimiter = ""
         for path, name in self.names.items():
             try:
                 header = _header(path)
-            except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+                width = len(
+                    next(csv.reader(io.StringIO(header, newline=""), delimiter=delimiter or _delimiter(header)), ())
+                )
+            except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
                 raise InvalidData(f"{self.label}: {name} cannot be read as csv: {error}") from error
             if not header.strip():
                 raise InvalidData(f"{self.label}: {name} is empty: it has not even a header line")
-            delimiter = delimiter or max(",;\t|", key=header.count)
-            width = len(next(csv.reader(io.StringIO(header), delimiter=delimiter)))
+            delimiter = delimiter or _delimiter(header)
             shape = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
-            fixed = f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"'"
+            fixed = _dialect(delimiter)
             try:
                 connection.execute(
                     f"SELECT count(*) FROM read_csv([{literal(str(path))}], auto_detect = false, strict_mode = true, "
                     f"{fixed}, columns = {{{shape}}})"
                 ).fetchall()
             except duckdb.Error as error:
-                raise InvalidData(f"{self.label}: {name} cannot be read as csv: {_words(error, path, name)}") from error
-        return f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', sample_size = -1"
+                raise InvalidData(
+                    f"{self.label}: {name} cannot be read as csv: {_words(error, {path: name})}"
+                ) from error
+        return f"{_dialect(delimiter)}, sample_size = -1, dateformat = '%Y-%m-%d'"
 
 
 def _described(connection: duckdb.DuckDBPyConnection, scan: str) -> dict[str, str]:
@@ -148,18 +159,34 @@ def _scan(form: str, paths: list[Path], options: str) -> str:
     )
 
 
-def _words(error: duckdb.Error, path: Path, name: str) -> str:
-    """DuckDB's message without its long list of settings, with the user's name of the file."""
-    text = engine.SqlProblem(error).message.replace(str(path), name)
-    for noise in ("Possible fixes:", "Possible solutions:", "The search space used was:"):
+def _dialect(delimiter: str) -> str:
+    return (
+        f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', comment = '', skip = 0, "
+        f"max_line_size = {_LONGEST_ROW}, buffer_size = {_BUFFER}"
+    )
+
+
+def _delimiter(header: str) -> str:
+    """What stands most often between the header's names, not within their quotes."""
+    return max(",;\t|", key=re.sub(r'"[^"]*"', "", header).count)
+
+
+def _words(error: duckdb.Error, names: Mapping[Path, str]) -> str:
+    """DuckDB's message without its settings, which are not the user's, and with the user's names of the files."""
+    text = engine.SqlProblem(error).message
+    for path, name in names.items():
+        text = text.replace(str(path), name)
+    for noise in ("Possible fixes:", "Possible solutions:", "Possible Solution:", "The search space used was:"):
         text = text.split(noise)[0]
-    return text.strip().rstrip(".")
+    text = text.strip().rstrip(".")
+    half = _LONGEST_MESSAGE // 2  # it quotes the row, and says what is wrong behind it
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]} … {text[-half:]}"
 
 
 def _header(path: Path) -> str:
     """A text file's first line, unpacked."""
     found = b""
     with pa.input_stream(str(path), compression="detect") as stream:
-        while b"\n" not in found and len(found) < _LONGEST_HEADER and (chunk := stream.read(1 << 16)):
+        while not (row := _FIRST_ROW.match(found)) and len(found) < _LONGEST_HEADER and (chunk := stream.read(1 << 16)):
             found += chunk
-    return found.partition(b"\n")[0].decode("utf-8-sig")
+    return (row[0] if row else found.partition(b"\n")[0]).decode("utf-8-sig")

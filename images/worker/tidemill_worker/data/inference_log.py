@@ -146,7 +146,8 @@ class _Labels:
         listed = ", ".join("l." + quote(column) for column in added)
         return (
             f"SELECT r.*, {listed} FROM ({requests}) r "
-            f"JOIN {quote(self.table)} l ON CAST(r.{quote(COLUMN_REQUEST_ID)} AS VARCHAR) = l.{quote(_KEY)}"
+            f"JOIN {quote(self.table)} l ON CAST(r.{quote(COLUMN_REQUEST_ID)} AS VARCHAR) = l.{quote(_KEY)} "
+            f"WHERE l.{quote(_KEY)} <> ''"  # requests without an id have an empty one: no label is theirs
         )
 
 

@@ -39,10 +39,8 @@ def check(connection: duckdb.DuckDBPyConnection, statement: str, *, field: str, 
         raise InvalidSpec(message, field=field, reason=FailureReason.SQL_ERROR)
     made = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
     tables = {name.lower() for (name,) in connection.execute(made).fetchall()}
-    nodes = list(nodes_of(parsed["statements"]))
-    tables |= {entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", ())}
-    for node in nodes:
-        if problem := _problem(node, tables):
+    for node, seen in _scoped(parsed["statements"], frozenset(tables)):
+        if problem := _problem(node, seen):
             where = place(statement, node.get("query_location"), offset)
             said = f"{field}{': ' + where if where else ''}: {problem}"
             raise InvalidSpec(said, field=field, reason=FailureReason.SQL_ERROR)
@@ -56,7 +54,28 @@ def nodes_of(value: Any) -> Iterator[Node]:
         yield from nodes_of(child)
 
 
-def _problem(node: Node, tables: set[str]) -> str:
+def _scoped(value: Any, tables: frozenset[str]) -> Iterator[tuple[Node, frozenset[str]]]:
+    """All objects of a parsed statement, each with the tables that it sees.
+
+    A WITH names tables for its own query and for the entries behind it. Beside it, and within an entry but for the recursive
+    part, the same name is another thing, such as a view of the catalogue.
+    """
+    if isinstance(value, list):
+        for child in value:
+            yield from _scoped(child, tables)
+    if not isinstance(value, dict):
+        return
+    for entry in (value.get("cte_map") or {}).get("map", ()):
+        yield from _scoped(entry["value"], tables)
+        tables |= {entry["key"].lower()}
+    yield value, tables
+    itself = {str(value["cte_name"]).lower()} if value.get("type") == "RECURSIVE_CTE_NODE" else set()
+    for name, child in value.items():
+        if name != "cte_map":
+            yield from _scoped(child, tables | itself if name == "right" else tables)
+
+
+def _problem(node: Node, tables: frozenset[str]) -> str:
     """What a node may not be; empty when it is harmless."""
     kind = str(node.get("type", ""))
     if kind.endswith("_NODE") and kind not in _QUERIES:

@@ -15,6 +15,10 @@ SPLIT, ORDER = "_tidemill_split", "_tidemill_order"
 def split(connection: duckdb.DuckDBPyConnection, table: str, target: str, wish: Split) -> dict[str, int]:
     """Make `target`: the rows in their order, with SPLIT and ORDER. Returns rows by split."""
     kinds = engine.columns(connection, table)
+    for name in kinds:
+        if name.lower() in (SPLIT, ORDER):
+            text = f"the rows have a column {name!r}, which is what the split adds: rename it in the transform"
+            raise InvalidSpec(text, field="spec.transform")
     everything = ", ".join(f"{quote(name)} ASC NULLS FIRST" for name in kinds)
     if wish.by_time is not None:
         order, assignment = _by_time(connection, table, wish.by_time, kinds, everything)
@@ -38,7 +42,12 @@ def split(connection: duckdb.DuckDBPyConnection, table: str, target: str, wish: 
 def _random(wish: RandomSplit, kinds: dict[str, str]) -> str:
     if wish.validation + wish.test >= 1:
         raise InvalidSpec("spec.split.random: validation + test must stay below 1", field="spec.split.random")
-    number = rowhash.number(wish.seed, kinds)
+    field = "spec.split.random.groupBy"
+    for name in wish.group_by or ():
+        if name not in kinds:
+            text = f"{field}: there is no column {name!r}; the columns are {', '.join(kinds)}"
+            raise ColumnMissing(text, field=field)
+    number = rowhash.number(wish.seed, wish.group_by or kinds)
     return (
         f"CASE WHEN {number} < {wish.test!r} THEN 'test' "
         f"WHEN {number} < {wish.test + wish.validation!r} THEN 'validation' ELSE 'train' END"

@@ -6,6 +6,7 @@ parquet files, by a statement in which nothing is the user's; what SQL, a join o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -13,6 +14,7 @@ import duckdb
 from tidemill.contract.steps import Step
 from tidemill.contract.tasks import PrepareDataset
 from tidemill_worker.data import engine, steps
+from tidemill_worker.data.engine import quote
 from tidemill_worker.data.sources import Loader
 from tidemill_worker.data.sql import select_into
 from tidemill_worker.data.union import union
@@ -81,9 +83,24 @@ class Transformation:
             select_into(connection, self.sql, self.result)
         elif self.done < len(self.steps):
             steps.apply(connection, self.steps, UNION, self.result, first=self.done)
-        if not engine.columns(connection, self.result):
+        kinds = engine.columns(connection, self.result)
+        if not kinds:
             raise InvalidSpec("the transform gives no column", field="spec.transform")
+        _forget_nan(connection, self.result, kinds)
         _forget(connection, {UNION, *self.looked_at} - self.checked)
+
+
+def _forget_nan(connection: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, str]) -> None:
+    """NaN is a missing value, also where the transform made it, as 0 / 0 does: else it would pass for one that is there."""
+    floats = [quote(name) for name, kind in kinds.items() if kind in ("FLOAT", "DOUBLE")]
+    if not floats:
+        return
+    seen = engine.first_row(
+        connection, f"SELECT {', '.join(f'bool_or(isnan({n}))' for n in floats)} FROM {quote(table)}"
+    )
+    if found := [name for name, any_ in zip(floats, seen or (), strict=True) if any_]:
+        changes = ", ".join(f"{name} = CASE WHEN NOT isnan({name}) THEN {name} END" for name in found)
+        connection.execute(f"UPDATE {quote(table)} SET {changes} WHERE {' OR '.join(f'isnan({n})' for n in found)}")
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:

@@ -57,7 +57,7 @@ def _common(any_row: AnyRow, table: str, name: str, ours: str, theirs: str, firs
     if engine.is_numeric(ours) and engine.is_numeric(theirs):
         if engine.is_integer(ours) and engine.is_integer(theirs):
             return "BIGINT" if "HUGE" not in ours + theirs and ours != "UBIGINT" != theirs else "HUGEINT"
-        if engine.is_integer(ours) and not any_row(table, f"{quote(name)} <> round({quote(name)})"):
+        if engine.is_integer(ours) and not any_row(table, _no_whole(quote(name), ours)):
             return ours
         return "DOUBLE"
     if ours == "BOOLEAN" and engine.is_numeric(theirs) and not any_row(table, f"{quote(name)} NOT IN (0, 1)"):
@@ -71,6 +71,11 @@ def _common(any_row: AnyRow, table: str, name: str, ours: str, theirs: str, firs
         "transform.sql",
         field="spec.inputs",
     )
+
+
+def _no_whole(column: str, kind: str) -> str:
+    """A condition: a present value is a fraction, infinite, or greater than the type of whole numbers holds."""
+    return f"{column} IS NOT NULL AND (TRY_CAST({column} AS {kind}) IS NULL OR {column} <> round({column}))"
 
 
 def _any(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> bool:

@@ -7,12 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tidemill_worker.data import engine
 from tidemill_worker.data.engine import literal, quote
 from tidemill_worker.data.split import SPLIT
+from tidemill_worker.errors import ColumnType
 
 ROW_GROUP = 122_880
+
+
+def need_storable(connection: duckdb.DuckDBPyConnection, table: str, field: str) -> None:
+    """Raises ColumnType for the first column of a type that parquet has no word for: an interval, a union."""
+    schema = connection.sql(f"FROM {quote(table)} LIMIT 0").to_arrow_table().schema
+    for column, kind in zip(schema, engine.columns(connection, table).values(), strict=True):
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([column])).close()
+        except pa.ArrowNotImplementedError as error:
+            way = "epoch(…) makes seconds of an interval" if "INTERVAL" in kind else "derive a plain column from it"
+            text = f"{field}: column {column.name!r} is {kind.lower()}, which parquet cannot hold: {way}"
+            raise ColumnType(text, field=field) from error
 
 
 def write_splits(

@@ -97,11 +97,12 @@ class Reader:
         return found
 
     def numbers(self, name: str) -> Values:
-        """A column of numbers; times are microseconds since 1970, UTC, and infinite times are missing."""
+        """A column of numbers; times are microseconds since 1970, UTC; infinite times are missing, as are dates
+        beyond the year 294246."""
         column, type_ = quote(name), self.types[name]
         exact = True
         if engine.is_time(type_):
-            found = self.fetch(f"CASE WHEN isfinite({column}) THEN epoch_us(CAST({column} AS TIMESTAMP)) END")
+            found = self.fetch(f"CASE WHEN isfinite({column}) THEN epoch_us(TRY_CAST({column} AS TIMESTAMP)) END")
         elif _NATIVE.fullmatch(type_):
             wide = "UBIGINT" if type_ == "UBIGINT" else "BIGINT"
             found = self.fetch(f"CAST({column} AS {wide})")

@@ -12,10 +12,10 @@ from tidemill.contract.layout import join
 from tidemill.contract.names import EXPECTATIONS_FILE, QUARANTINE_FILE
 from tidemill.contract.profile import Profile
 from tidemill.contract.results import ColumnInfo, DatasetResult, ExpectationResult, UnchangedResult
-from tidemill.contract.tasks import PrepareDataset
+from tidemill.contract.tasks import PrepareDataset, ResolvedInput
 from tidemill_worker.artifact import Artifact, publish
 from tidemill_worker.context import Context
-from tidemill_worker.data import engine, expectations, inference_log
+from tidemill_worker.data import engine, expectations, http, inference_log
 from tidemill_worker.data.changes import changes
 from tidemill_worker.data.earlier import EarlierVersions
 from tidemill_worker.data.expectations import Checked
@@ -23,7 +23,7 @@ from tidemill_worker.data.source_digest import source_digest
 from tidemill_worker.data.sources import Loader
 from tidemill_worker.data.split import split
 from tidemill_worker.data.transform import Transformation
-from tidemill_worker.data.write import write_splits, write_table
+from tidemill_worker.data.write import need_storable, write_splits, write_table
 from tidemill_worker.errors import DatasetEmpty, ExpectationFailed, InvalidData
 from tidemill_worker.profile import build as profile
 from tidemill_worker.profile import files
@@ -102,6 +102,7 @@ def _version(
         transformation.gather(loader)
     engine.lock(connection)
     transformation.apply(connection)
+    need_storable(connection, _RESULT, "spec.transform" if task.transform else "spec.inputs")
     if not engine.count(connection, _RESULT):
         raise DatasetEmpty(
             f"{task.owner}: no row is left" + (" after the transform" if task.transform else ": the inputs are empty"),
@@ -135,7 +136,7 @@ def _version(
         folder,
         say=lambda share, words: context.tracker.phase("Profiling", 0.85 + 0.1 * share, words),
     )
-    ref = publish(context, task, kind="dataset", folder=folder, root=task.root)
+    ref = publish(context, _told(task), kind="dataset", folder=folder, root=task.root)
     return DatasetResult(
         artifact=ref,
         rows=rows,
@@ -145,6 +146,20 @@ def _version(
         quarantined=checked.quarantined,
         expectations=checked.results,
     )
+
+
+def _told(task: PrepareDataset) -> PrepareDataset:
+    """The task as the provenance tells it: a URL's query may hold a signature, and whoever reads the version reads that."""
+
+    def told(item: ResolvedInput) -> ResolvedInput:
+        source = item.http
+        return (
+            item
+            if source is None
+            else item.model_copy(update={"http": source.model_copy(update={"url": http.shown(source.url)})})
+        )
+
+    return task.model_copy(update={"inputs": tuple(map(told, task.inputs))})
 
 
 def _in_a_few_words(described: Profile) -> tuple[ColumnInfo, ...]:

@@ -36,7 +36,8 @@ def check_freshness(rows: Rows, expectation: Expectation, wish: Freshness, *, fi
             field=f"{field}.freshness.column",
         )
     column = quote(wish.column)
-    query = f"SELECT epoch_us(max({column})) FROM {quote(rows.table)} WHERE isfinite({column})"
+    held = f"greatest(TIMESTAMP '1000-01-01', least(TIMESTAMP '9999-12-31 23:59:59', {column}))"  # years of four digits
+    query = f"SELECT epoch_us(max({held})) FROM {quote(rows.table)} WHERE isfinite({column})"
     (micros,) = engine.first_row(rows.connection, query) or (None,)
     newest = None if micros is None else format_time(datetime.fromtimestamp(micros // 1_000_000, UTC))
     result = judge_freshness(expectation, wish, newest, rows=rows.number, now=now)

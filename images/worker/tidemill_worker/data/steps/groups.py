@@ -32,7 +32,7 @@ def aggregated(table: Table, step: Aggregate) -> Made:
             table.numeric(item.column, item.function, field)
         table.new(item.output, field, beside=taken)
         taken.append(item.output)
-        outputs.append(f"{_FUNCTIONS[item.function].format(quote(item.column))} AS {quote(item.output)}")
+        outputs.append(f"{_over(table, item.function, item.column, '')} AS {quote(item.output)}")
     keys = listed(step.group_by)
     return Made(f"SELECT {keys}, {', '.join(outputs)} FROM {table.source} GROUP BY {keys}", field)
 
@@ -79,7 +79,8 @@ def windowed(table: Table, step: Window) -> Made:
 
 
 def _over(table: Table, function: str, column: str | None, rows: str) -> str:
-    """A function of a column's values in some rows. Booleans count as 0 and 1, sums of whole numbers are 64 bits wide."""
+    """A function of a column's values in some rows, or in all of a group. Booleans count as 0 and 1; sums of whole numbers
+    are 64 bits wide."""
     if column is None:
         return f"count(*){rows}"
     kind, argument = table.columns[column], quote(column)

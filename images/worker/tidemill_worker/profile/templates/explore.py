@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 from matplotlib.axes import Axes
 
+plt.rcParams["text.parse_math"] = False  # what stands between two $ in a name is no formula
+
 # %% parameters
 uri = os.environ.get("TIDEMILL_DATASET_URI", ".")
 digest = os.environ.get("TIDEMILL_DATASET_DIGEST", "")
