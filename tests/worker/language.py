@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import subprocess
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from .lab import Lab
 from .samples import Document, dataset_of
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRATCH = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 400}
 TOPICS = {
     "weather": ("rain", "wind", "storm", "sunny", "clouds", "forecast"),
@@ -20,6 +23,7 @@ TOPICS = {
     "sport": ("goal", "match", "team", "coach", "league", "score"),
 }
 FILLER = ("the", "a", "today", "we", "saw", "again", "much", "little", "Über", "naïve")
+PLAIN = {"html": False, "pictures": False, "confidence": {"resamples": 0}}
 SPLIT = {"split": {"random": {"validation": 0.2, "test": 0.2, "seed": 1}}}
 
 
@@ -60,6 +64,16 @@ def _data(lab: Lab, columns: Document) -> Document:
     return dataset_of(lab, columns, root=f"{lab.root}/datasets/{'-'.join(columns)}", **SPLIT)
 
 
+def example(script: Path) -> ModuleType:
+    """An example's script, as a module."""
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def classify(lab: Lab, data: Document, run: str = "run", **more: Any) -> Document:
     trainer = {
         "base": {"scratch": {**SCRATCH, "width": 64}},
@@ -78,7 +92,7 @@ def classify(lab: Lab, data: Document, run: str = "run", **more: Any) -> Documen
         "family": "text",
         "dataset": data,
         "trainer": trainer,
-        "evaluation": {"html": False, "pictures": False, "confidence": {"resamples": 0}},
+        "evaluation": PLAIN,
         **_places(lab, run),
         **more,
     }
@@ -102,6 +116,7 @@ def complete(lab: Lab, data: Document, run: str = "run", **more: Any) -> Documen
         "family": "languageModel",
         "dataset": data,
         "trainer": trainer,
+        "evaluation": PLAIN,
         **_places(lab, run),
         **more,
     }
@@ -128,6 +143,7 @@ def prefer(lab: Lab, data: Document, base: Document, run: str = "run", **more: A
         "dataset": data,
         "trainer": trainer,
         "base": {"name": "sft-v1", **base},
+        "evaluation": PLAIN,
         **_places(lab, run),
         **more,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from tidemill.contract.results import TrainResult
 from tidemill.contract.tasks import ArtifactRef, ModelRef
 
 from .lab import Lab
+from .language import EXAMPLES, example
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SETTINGS = BuildSettings(
     images=Images(worker="worker:1", trainer="trainer:1", language="language:1", serving="serving:1"),
     store=Store(bucket="tidemill"),
@@ -29,12 +28,7 @@ pytestmark = pytest.mark.slow
 
 def rows_of(script: Path) -> bytes:
     """What an example's script prints."""
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return "".join(json.dumps(row) + "\n" for row in module.rows()).encode()
+    return "".join(json.dumps(row) + "\n" for row in example(script).rows()).encode()
 
 
 def prepared(lab: Lab, manifest: Path, body: bytes) -> ArtifactRef:

@@ -48,16 +48,14 @@ def test_parts_of_numbers_and_texts_are_all_rows_once() -> None:
 def test_a_slice_is_measured_as_its_rows_alone_are() -> None:
     rows = numbers(400)
     table = pa.table({"x": np.arange(400.0)})
-    found = slices.measure(Scored(table=table, rows=rows), [Cut(column="x", edges=(100, 200, 300))], CONFIDENCE)
+    found = slices.measure(table, rows, [Cut(column="x", edges=(100, 200, 300))], CONFIDENCE)
     assert [(s.value, s.rows) for s in found] == [("Q1", 100), ("Q2", 100), ("Q3", 100), ("Q4", 100)]
     for place, part in enumerate(found):
         alone = metrics(rows.take(np.arange(place * 100, place * 100 + 100)))
         assert part.metrics == pytest.approx(alone, rel=1e-5)
         low, high = part.intervals["mae"]
         assert low < part.metrics["mae"] < high
-    assert not slices.measure(
-        Scored(table=table, rows=rows), [Cut(column="x", edges=())], ConfidenceOptions(resamples=0)
-    )[0].intervals
+    assert not slices.measure(table, rows, [Cut(column="x", edges=())], ConfidenceOptions(resamples=0))[0].intervals
 
 
 def test_confusion_classes_and_calibration_as_scikit_learn_has_them() -> None:

@@ -151,6 +151,7 @@ def _training(
             base=base,
             checkpoint=spec.checkpoint or Checkpoint(),
             gates=spec.gates,
+            evaluation=spec.evaluation,
             tracking=spec.tracking,
             run_root=root,
             model_root=model_folder(run, settings),

@@ -88,7 +88,7 @@ class Slice(Document):
     rows: int
     metrics: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
-    """Of mae or accuracy."""
+    """Of mae or accuracy; of a language model, of its loss."""
 
 
 class Group(Document):
@@ -125,6 +125,47 @@ class HorizonStep(Document):
     metrics: dict[str, float] = {}
 
 
+class HardRow(Document):
+    """A row that a language model finds hard, in texts that are cut after 300 characters."""
+
+    prompt: str = ""
+    text: str
+    """The text or completion; of preferences the chosen answer."""
+    rejected: str | None = None
+    """Of preferences."""
+    loss: float
+    """The row's own: nats a token, of preferences −ln σ(margin)."""
+
+
+class Continuation(Document):
+    """What a language model writes after the beginning of a row: always the likeliest token."""
+
+    prompt: str
+    wanted: str
+    """How the row goes on; of preferences the chosen answer."""
+    before: str | None = None
+    """By the base; absent where that was random."""
+    after: str
+    """By the trained model."""
+
+
+class Truncated(Document):
+    """What does not fit into maxTokens."""
+
+    rows: int
+    """Rows whose end is cut; of preferences, pairs."""
+    tokens: int
+    """Tokens that they lose."""
+
+
+class CoursePoint(Document):
+    """Where a training was after an epoch."""
+
+    step: int
+    loss: float
+    validation_loss: float | None = None
+
+
 class SplitDetails(Document):
     """One split, beyond its metrics."""
 
@@ -137,6 +178,12 @@ class SplitDetails(Document):
     residuals: Residuals | None = None
     horizon: tuple[HorizonStep, ...] = ()
     """Of a forecast."""
+    losses: Histogram | None = None
+    """Of a language model: the rows' own losses."""
+    hardest: tuple[HardRow, ...] = ()
+    """Those with the greatest loss, the hardest first."""
+    continuations: tuple[Continuation, ...] = ()
+    truncated: Truncated | None = None
     slices: tuple[Slice, ...] = ()
     fairness: tuple[Fairness, ...] = ()
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tidemill.contract.base import Document
-from tidemill.contract.evaluation import Comparison, SplitDetails, Threshold
+from tidemill.contract.evaluation import Comparison, CoursePoint, SplitDetails, Threshold
 from tidemill.contract.frequency import Frequency
 from tidemill.contract.trainers import ModelTask
 from tidemill.contract.trainers.forecasting import Gaps
@@ -147,6 +147,8 @@ class Evaluation(Document):
     """Of validation and test."""
     threshold: Threshold | None = None
     production: Comparison | None = None
+    course: tuple[CoursePoint, ...] = ()
+    """Of a language model: how the losses went, at 200 epochs at most."""
 
 
 class VariantReport(Document):

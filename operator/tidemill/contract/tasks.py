@@ -91,6 +91,7 @@ class TrainLanguageModel(BaseTask):
     """As for TrainModel."""
     checkpoint: Checkpoint = Checkpoint()
     gates: tuple[Gate, ...] = ()
+    evaluation: ReportOptions = ReportOptions()
     tracking: Tracking | None = None
     run_root: str
     model_root: str

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
 
 from tidemill.contract.trainers import LanguageModelTrainer
 from tidemill_worker.language import likelihood
-from tidemill_worker.language.lesson import settled
 from tidemill_worker.language.rows import SequenceMaker, TokenRow
+from tidemill_worker.model.likelihoods import CompletionRows
 
 
 class Completions:
     """Cross entropy of the learnt tokens, each weighing the same; a `Lesson`."""
 
     def __init__(self, trainer: LanguageModelTrainer, maker: SequenceMaker, tables: Mapping[str, pa.Table]) -> None:
-        self._splits = {split: _read(trainer, maker, table) for split, table in tables.items()}
+        found = {split: _read(trainer, maker, table) for split, table in tables.items()}
+        self._splits = {split: [row for row in rows if row is not None] for split, rows in found.items()}
+        self._places = {
+            split: np.flatnonzero([row is not None for row in rows]).astype(np.int64) for split, rows in found.items()
+        }
         self.rows, self.validation_rows = self.count("train"), self.count("validation")
         self._model: nn.Module | None = None
 
     def count(self, split: str) -> int:
         """Rows with something to learn."""
         return len(self._splits[split])
+
+    def places(self, split: str) -> np.ndarray:
+        """Of those rows."""
+        return self._places[split]
+
+    def answers(self, split: str) -> Sequence[Sequence[TokenRow]]:
+        """One a row."""
+        return [(row,) for row in self._splits[split]]
 
     def begin(self, model: nn.Module, pad: int, device: torch.device) -> None:
         """Nothing needs to be known of the model before."""
@@ -39,23 +51,20 @@ class Completions:
         likely, tokens = likelihood.of_batch(self._model, [split[row] for row in rows], self._pad, self._device)
         return -likely.sum() / tokens.sum(), float(tokens.sum())
 
-    def metrics(self, split: str, graph: Path, pad: int) -> dict[str, float]:
-        """loss, in nats a token, and perplexity, e to its power: among how many tokens the model is undecided."""
+    def judged(self, split: str, graph: Path, pad: int) -> CompletionRows:
+        """How likely the rows are."""
         rows = self._splits[split]
-        tokens = sum(row.answers for row in rows)
-        loss = -math.fsum(likelihood.of_graph(graph, rows, pad)) / tokens
-        return settled({"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf})
+        tokens = np.array([row.answers for row in rows], np.int64)
+        return CompletionRows(negative=-likelihood.of_graph(graph, rows, pad), tokens=tokens)
 
     def examples(self) -> Sequence[TokenRow]:
         """All training rows."""
         return self._splits["train"]
 
 
-def _read(trainer: LanguageModelTrainer, maker: SequenceMaker, table: pa.Table) -> list[TokenRow]:
+def _read(trainer: LanguageModelTrainer, maker: SequenceMaker, table: pa.Table) -> list[TokenRow | None]:
     if trainer.text is not None:
-        found = maker.texts(table, trainer.text)
-    else:
-        assert trainer.prompt is not None, "the schema asks for text, or prompt and completion"
-        assert trainer.completion is not None, "the schema asks for text, or prompt and completion"
-        found = maker.completions(table, trainer.prompt, trainer.completion)
-    return [row for row in found if row is not None]
+        return maker.texts(table, trainer.text)
+    assert trainer.prompt is not None, "the schema asks for text, or prompt and completion"
+    assert trainer.completion is not None, "the schema asks for text, or prompt and completion"
+    return maker.completions(table, trainer.prompt, trainer.completion)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
 from tidemill_worker.language.learner import Objective
 from tidemill_worker.language.rows import TokenRow
+from tidemill_worker.model.likelihoods import LanguageRows
 
 
 class Lesson(Objective, Protocol):
@@ -20,16 +21,17 @@ class Lesson(Objective, Protocol):
     def count(self, split: str) -> int:
         """Rows of a split that can be learnt from or judged."""
 
+    def places(self, split: str) -> np.ndarray:
+        """Which rows of the split's table these are, int64 [rows], in their order."""
+
+    def answers(self, split: str) -> Sequence[Sequence[TokenRow]]:
+        """Of each of them the answers: one, or the chosen and the rejected one."""
+
     def begin(self, model: nn.Module, pad: int, device: torch.device) -> None:
         """Before the first step, with the model as it is then, also when a checkpoint will be loaded."""
 
-    def metrics(self, split: str, graph: Path, pad: int) -> dict[str, float]:
-        """Of a split with rows, by the graph that will be served. Raises ModelInvalid when its answers are no numbers."""
+    def judged(self, split: str, graph: Path, pad: int) -> LanguageRows:
+        """The rows of a split by the graph that will be served. Raises ModelInvalid when its answers are no numbers."""
 
     def examples(self) -> Sequence[TokenRow]:
         """Training rows, for the first inferences."""
-
-
-def settled(values: Mapping[str, float]) -> dict[str, float]:
-    """To nine significant digits; those that are too great for a number are left out."""
-    return {name: float(f"{value:.9g}") for name, value in values.items() if math.isfinite(value)}

@@ -23,12 +23,16 @@ _TOKENS = 2048
 def of_batch(
     model: nn.Module, rows: Sequence[TokenRow], pad: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of the log-probabilities of each row's learnt tokens, and their number: both float32 [rows]."""
+    """The sum of the log-probabilities of each row's learnt tokens, and their number: both float32 [rows].
+
+    Of tokens that are not learnt no probability is computed: with a vocabulary of 50,000 that is most of a batch's memory.
+    """
     made = batch(rows, pad, device)
-    logits = model(input_ids=made.ids, attention_mask=made.mask).logits[:, :-1]
-    negative = nn.functional.cross_entropy(logits.transpose(1, 2), made.ids[:, 1:], reduction="none")
     learnt = made.learnt[:, 1:]
-    return -(negative * learnt).sum(dim=1), learnt.sum(dim=1)
+    logits = model(input_ids=made.ids, attention_mask=made.mask).logits[:, :-1]
+    said = nn.functional.cross_entropy(logits[learnt], made.ids[:, 1:][learnt], reduction="none")
+    by_row = torch.zeros(learnt.shape, device=device).masked_scatter(learnt, -said)
+    return by_row.sum(dim=1), learnt.sum(dim=1).float()
 
 
 def of_graph(graph: Path, rows: Sequence[TokenRow], pad: int) -> np.ndarray:

@@ -7,7 +7,6 @@ add nothing. It does not change, so it is asked once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from torch import nn
 
 from tidemill.contract.trainers import PreferenceTrainer
 from tidemill_worker.language import likelihood
-from tidemill_worker.language.lesson import settled
 from tidemill_worker.language.rows import SequenceMaker, TokenRow
+from tidemill_worker.model.likelihoods import PreferenceRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ class Pairs:
 
     chosen: list[TokenRow]
     rejected: list[TokenRow]
+    places: np.ndarray
+    """Rows of the table, int64 [pairs]."""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -48,6 +49,14 @@ class Preferences:
     def count(self, split: str) -> int:
         """Pairs of which both answers fit and differ."""
         return len(self._splits[split])
+
+    def places(self, split: str) -> np.ndarray:
+        """Of those pairs."""
+        return self._splits[split].places
+
+    def answers(self, split: str) -> Sequence[Sequence[TokenRow]]:
+        """Chosen and rejected."""
+        return list(zip(self._splits[split].chosen, self._splits[split].rejected, strict=True))
 
     def begin(self, model: nn.Module, pad: int, device: torch.device) -> None:
         """Ask the reference."""
@@ -76,18 +85,11 @@ class Preferences:
         before = torch.from_numpy(self._reference[split][list(rows)]).to(self._device)
         return -nn.functional.logsigmoid(self._beta * (now - before)).mean(), float(len(rows))
 
-    def metrics(self, split: str, graph: Path, pad: int) -> dict[str, float]:
-        """loss; rewardAccuracy, the share of pairs whose chosen answer has the greater reward; rewardMargin, its mean lead."""
+    def judged(self, split: str, graph: Path, pad: int) -> PreferenceRows:
+        """By how much the chosen answers lead."""
         pairs = self._splits[split]
         chosen, rejected = (likelihood.of_graph(graph, rows, pad) for rows in (pairs.chosen, pairs.rejected))
-        margin = self._beta * (chosen - rejected - self._reference[split])
-        return settled(
-            {
-                "loss": math.fsum(np.logaddexp(0, -margin)) / len(margin),
-                "rewardAccuracy": float(np.mean(margin > 0)),
-                "rewardMargin": math.fsum(margin) / len(margin),
-            }
-        )
+        return PreferenceRows(margin=self._beta * (chosen - rejected - self._reference[split]))
 
     def examples(self) -> Sequence[TokenRow]:
         """The chosen answers."""
@@ -98,8 +100,8 @@ def _read(trainer: PreferenceTrainer, maker: SequenceMaker, table: pa.Table) -> 
     chosen = maker.completions(table, trainer.prompt, trainer.chosen)
     rejected = maker.completions(table, trainer.prompt, trainer.rejected)
     both = [
-        (a, b)
-        for a, b in zip(chosen, rejected, strict=True)
+        (a, b, place)
+        for place, (a, b) in enumerate(zip(chosen, rejected, strict=True))
         if a is not None and b is not None and not np.array_equal(a.ids, b.ids)
     ]
-    return Pairs([a for a, _ in both], [b for _, b in both])
+    return Pairs([a for a, _, _ in both], [b for _, b, _ in both], np.array([p for _, _, p in both], np.int64))

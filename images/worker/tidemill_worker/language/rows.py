@@ -23,11 +23,19 @@ class TokenRow:
 
     ids: np.ndarray
     learnt: np.ndarray
+    cut: int = 0
+    """Tokens that did not fit."""
 
     @property
     def answers(self) -> int:
         """Tokens that are learnt."""
         return int(self.learnt[1:].sum())
+
+    @property
+    def prompt(self) -> np.ndarray:
+        """Tokens that are read only, int64; of a text, in which all are learnt, its first ones: a third, 16 at most."""
+        given = len(self.ids) - int(self.learnt.sum())
+        return self.ids[: given or min(16, -(-len(self.ids) // 3))]
 
 
 class SequenceMaker:
@@ -53,6 +61,10 @@ class SequenceMaker:
         completions = self._encoded(table, completion, special=False)
         return [self._sequence(a, b) if b else None for a, b in zip(prompts, completions, strict=True)]
 
+    def text(self, ids: np.ndarray) -> str:
+        """What tokens say, without special ones."""
+        return str(self._tokenizer.decode([int(token) for token in ids]))
+
     def _encoded(self, table: pa.Table, column: str, *, special: bool) -> list[list[int]]:
         texts = [str(text) for text in tables.texts(table, column)]
         rows = self._tokenizer.encode_batch(texts, add_special_tokens=special)
@@ -60,8 +72,9 @@ class SequenceMaker:
 
     def _sequence(self, given: list[int], learnt: list[int]) -> TokenRow | None:
         end = [] if learnt[-1:] == self._end else self._end
-        ids = np.array([*given, *learnt, *end][: self._longest], np.int64)
-        sequence = TokenRow(ids, np.arange(len(ids)) >= len(given))
+        whole = [*given, *learnt, *end]
+        ids = np.array(whole[: self._longest], np.int64)
+        sequence = TokenRow(ids, np.arange(len(ids)) >= len(given), len(whole) - len(ids))
         return sequence if sequence.answers else None
 
 
@@ -72,13 +85,13 @@ class Batch:
     ids: torch.Tensor
     mask: torch.Tensor
     learnt: torch.Tensor
-    """1 where the token is learnt, float32 [rows, tokens]."""
+    """Whether the token is learnt, bool [rows, tokens]."""
 
 
 def batch(rows: Sequence[TokenRow], pad: int, device: torch.device) -> Batch:
     """Filled up to the longest."""
     ids, mask = padded([row.ids for row in rows], pad)
-    learnt = np.zeros(ids.shape, np.float32)
+    learnt = np.zeros(ids.shape, np.bool_)
     for index, row in enumerate(rows):
         learnt[index, : len(row.learnt)] = row.learnt
     return Batch(*(torch.from_numpy(part).to(device) for part in (ids, mask, learnt)))

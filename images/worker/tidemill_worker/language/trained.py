@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from tidemill.contract.evaluation import Continuation
 from tidemill.contract.gates import LANGUAGE_METRICS, PREFERENCE_METRICS
 from tidemill.contract.model import (
     BASELINE_FILE,
@@ -33,7 +35,7 @@ from tidemill.contract.trainers.finetuning import Lora
 from tidemill_worker.artifact import Artifact
 from tidemill_worker.context import Context
 from tidemill_worker.errors import DatasetEmpty, InvalidSpec, ModelInvalid
-from tidemill_worker.language import base, bundle, causal, graph, scratch
+from tidemill_worker.language import base, bundle, causal, graph, report, scratch, writing
 from tidemill_worker.language.completion import Completions
 from tidemill_worker.language.learner import TransformerLearner
 from tidemill_worker.language.lesson import Lesson
@@ -44,8 +46,9 @@ from tidemill_worker.model import tables
 from tidemill_worker.model.predictor import open_session
 from tidemill_worker.model.tokens import INPUTS, padded
 from tidemill_worker.report import gates
+from tidemill_worker.report.plan import Plan, prepare
 from tidemill_worker.train.data import PARITY
-from tidemill_worker.train.epochs import Training
+from tidemill_worker.train.epochs import Course, Training
 from tidemill_worker.train.features import need_texts
 from tidemill_worker.train.graph import save
 from tidemill_worker.train.loop import choose_device
@@ -60,17 +63,22 @@ class Trained:
 
     folder: Path
     lesson: Lesson
+    maker: SequenceMaker
+    tables: Mapping[str, pa.Table]
+    plan: Plan
+    course: Course
+    continuations: Mapping[str, tuple[Continuation, ...]]
     pad: int
-    epochs: int
     device: str
 
     def evaluation(self) -> Evaluation:
-        """Metrics of validation and test; a split without rows is left out."""
+        """Of validation and test; a split without rows is left out."""
         graph_file = self.folder / MODEL_FILE
-        judged = [split for split in SPLITS[1:] if self.lesson.count(split)]
-        return Evaluation(
-            metrics={split: self.lesson.metrics(split, graph_file, self.pad) for split in judged},
-            rows={split: self.lesson.count(split) for split in SPLITS},
+        judged = {
+            split: self.lesson.judged(split, graph_file, self.pad) for split in SPLITS[1:] if self.lesson.count(split)
+        }
+        return report.evaluation(
+            self.lesson, judged, self.tables, self.plan, self.course.history, self.maker, self.continuations
         )
 
 
@@ -78,7 +86,7 @@ def train(task: TrainLanguageModel, context: Context) -> Trained:
     """Raise what is wrong with spec or data before anything is trained; TrainingDiverged; Terminated after SIGTERM."""
     trainer = task.trainer
     context.tracker.phase("Downloading", 0.0, task.dataset.uri)
-    splits = _read(task, context)
+    splits, plan = _read(task, context)
     torch.manual_seed(trainer.seed)
     model, folder = _model(task, splits["train"], context)
     end, pad = (_token(model, name) for name in ("eos_token_id", "pad_token_id"))
@@ -90,32 +98,49 @@ def train(task: TrainLanguageModel, context: Context) -> Trained:
         lesson = Preferences(trainer, maker, splits)
     else:
         lesson = Completions(trainer, maker, splits)
-    _check(task, lesson, splits, context)
+    _check(task, lesson, splits, plan, context)
     device = choose_device(context, "language")
     module: nn.Module = causal.with_adapters(model, adapters) if adapters is not None else model
     module.to(device)
     learner = TransformerLearner(trainer, context, module, lesson)
     context.tracker.phase("Preprocessing", 0.05)
     lesson.begin(module, pad, device)
+    write = partial(writing.write, longest=trainer.max_tokens, end=end, pad=pad)
+    random = getattr(trainer.base, "scratch", None) is not None
+    begun = report.begin(lesson, trainer.max_tokens, None if random else partial(write, model))
     course = Training(learner, task, context, lambda _epoch, _loss: None).run()
     context.tracker.phase("Exporting", 0.82)
     place = context.folder("model")
     if adapters is not None:
         assert isinstance(module, PeftModel), "there are adapters"
         bundle.write_adapter(module, place)
-    whole = causal.merged(module).cpu()
+    whole = causal.merged(module)
+    continuations = report.continued(begun, partial(write, whole), maker)
+    whole = whole.cpu()
     save(graph.export(whole, pad=pad), place / MODEL_FILE)
     _check_parity(whole, place / MODEL_FILE, lesson.examples()[:PARITY_ROWS], pad)
     bundle.write_weights(whole, folder, place)
     _write_beside(task, place, folder, lesson.examples()[0], pad, splits["train"])
-    return Trained(folder=place, lesson=lesson, pad=pad, epochs=course.epoch, device=device.type)
+    return Trained(
+        folder=place,
+        lesson=lesson,
+        maker=maker,
+        tables=splits,
+        plan=plan,
+        course=course,
+        continuations=continuations,
+        pad=pad,
+        device=device.type,
+    )
 
 
-def _read(task: TrainLanguageModel, context: Context) -> dict[str, pa.Table]:
+def _read(task: TrainLanguageModel, context: Context) -> tuple[dict[str, pa.Table], Plan]:
     dataset = Artifact(context, task.dataset, name="dataset")
     columns = task.trainer.columns
     need_texts(pq.read_schema(dataset.fetch("train.parquet")), columns, task.field)
-    return {split: tables.read_split(dataset, split, sorted(set(columns.values()))) for split in SPLITS}
+    plan = prepare(task.evaluation, dataset, None)
+    wanted = sorted({*columns.values(), *task.evaluation.slices})
+    return {split: tables.read_split(dataset, split, wanted) for split in SPLITS}, plan
 
 
 def _model(task: TrainLanguageModel, train: pa.Table, context: Context) -> tuple[PreTrainedModel, Path]:
@@ -139,7 +164,9 @@ def _token(model: PreTrainedModel, name: str) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _check(task: TrainLanguageModel, lesson: Lesson, splits: Mapping[str, pa.Table], context: Context) -> None:
+def _check(
+    task: TrainLanguageModel, lesson: Lesson, splits: Mapping[str, pa.Table], plan: Plan, context: Context
+) -> None:
     """Enough rows to learn from, and those that patience and gates ask for."""
     columns = ", ".join(task.trainer.columns.values())
     if not lesson.count("train"):
@@ -157,7 +184,8 @@ def _check(task: TrainLanguageModel, lesson: Lesson, splits: Mapping[str, pa.Tab
         field = f"{task.field}.patience"
         raise InvalidSpec(f"{field} needs a validation split, which is empty", field=field)
     known = PREFERENCE_METRICS if isinstance(task.trainer, PreferenceTrainer) else LANGUAGE_METRICS
-    gates.check_rows(task.gates, {split: lesson.count(split) for split in SPLITS}, known)
+    judged = {split: table.take(pa.array(lesson.places(split))) for split, table in splits.items()}
+    gates.check_rows(task.gates, judged, plan, known)
 
 
 def _check_parity(model: PreTrainedModel, graph_file: Path, rows: Sequence[TokenRow], pad: int) -> None:

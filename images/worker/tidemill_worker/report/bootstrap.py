@@ -96,7 +96,7 @@ def _student(share: float, freedom: int) -> float:
     )
 
 
-def intervals(rows: Rows, options: ConfidenceOptions) -> dict[str, Interval]:
+def intervals(rows: Judged, options: ConfidenceOptions) -> dict[str, Interval]:
     """Of every metric that exists. The accuracy is a share of the rows, and has Wilson's interval."""
     point = metrics(rows)
     if not point or not options.resamples:

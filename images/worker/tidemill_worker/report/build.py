@@ -70,7 +70,7 @@ def _details(plan: Plan, judged: Scored) -> SplitDetails:
     rows, options = judged.rows, plan.options
     details = SplitDetails(
         intervals=bootstrap.intervals(rows, options.confidence),
-        slices=slices.measure(judged, plan.slices, options.confidence),
+        slices=slices.measure(judged.table, rows, plan.slices, options.confidence),
         fairness=fairness.measure(judged, plan.groups, options.fairness, options.confidence)
         if options.fairness
         else (),

@@ -23,7 +23,7 @@ from tidemill_worker.report.numbers import known, short
 from tidemill_worker.report.slices import OTHER
 
 MOST_CLASSES, CONFUSED_CLASSES = 50, 20
-CALIBRATION_BINS, RESIDUAL_BINS, BANDS, POINTS = 10, 30, 10, 51
+CALIBRATION_BINS, HISTOGRAM_BINS, BANDS, POINTS = 10, 30, 10, 51
 
 
 def classes(rows: ClassificationRows) -> tuple[ClassFigures, ...]:
@@ -115,17 +115,21 @@ def horizon(rows: ForecastRows) -> tuple[HorizonStep, ...]:
     return tuple(found)
 
 
-def residuals(rows: RegressionRows) -> Residuals:
-    """Their histogram between the 0.5th and the 99.5th percentile, and the means of ten bands by prediction."""
-    residual = rows.prediction - rows.target
-    low, high = np.quantile(residual, (0.005, 0.995))
+def histogram_of(values: np.ndarray) -> Histogram:
+    """Between the 0.5th and the 99.5th percentile."""
+    low, high = np.quantile(values, (0.005, 0.995))
     if not low < high:
         low, high = low - 0.5, low + 0.5
-    edges = np.linspace(low, high, RESIDUAL_BINS + 1)
-    code = np.clip(np.searchsorted(edges, residual, side="right") - 1, 0, RESIDUAL_BINS - 1)
-    histogram = Histogram(
-        edges=tuple(map(short, edges.tolist())), counts=tuple(np.bincount(code, minlength=RESIDUAL_BINS).tolist())
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    code = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, HISTOGRAM_BINS - 1)
+    return Histogram(
+        edges=tuple(map(short, edges.tolist())), counts=tuple(np.bincount(code, minlength=HISTOGRAM_BINS).tolist())
     )
+
+
+def residuals(rows: RegressionRows) -> Residuals:
+    """Their histogram, and the means of ten bands by prediction."""
+    histogram = histogram_of(rows.prediction - rows.target)
     order = np.argsort(rows.prediction, kind="stable")
     bands = []
     for band in np.array_split(order, min(BANDS, len(order))):

@@ -14,15 +14,18 @@ from tidemill.contract.evaluation import (
     Calibration,
     Comparison,
     Confusion,
+    CoursePoint,
     Curves,
     Explanation,
     Fairness,
+    Histogram,
     HorizonStep,
     Residuals,
     Shapley,
     Slice,
     SplitDetails,
 )
+from tidemill.contract.model import Evaluation
 
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a column may be called `$x`
@@ -42,9 +45,13 @@ Picture = tuple[str, Figure]
 
 
 def pictures(
-    details: SplitDetails, metric: str, production: Comparison | None, explanation: Explanation | None
+    details: SplitDetails, metric: str, evaluation: Evaluation, explanation: Explanation | None
 ) -> Iterator[Picture]:
     """Every picture that there is something to draw for, with its file's name. `metric` is what slices are told apart by."""
+    if evaluation.course:
+        yield "course", _course(evaluation.course)
+    if details.losses is not None:
+        yield "losses", _histogram("Rows by their own loss", details.losses)
     if details.confusion is not None:
         yield "confusion", _confusion(details.confusion)
     if details.calibration is not None:
@@ -54,12 +61,13 @@ def pictures(
     if details.horizon:
         yield "horizon", _horizon(details.horizon)
     if details.residuals is not None:
-        yield "residuals", _residuals(details.residuals)
+        yield "residuals", _histogram("Residuals: prediction minus target", details.residuals.histogram, zero=True)
         yield "bands", _bands(details.residuals)
     if details.slices:
         yield "slices", _slices(details.slices, metric)
     for number, fairness in enumerate(details.fairness):
         yield f"fairness-{number}", _fairness(fairness)
+    production = evaluation.production
     if production is not None and any(i.interval for i in production.improvements.values()):
         yield "production", _production(production)
     if explanation is not None:
@@ -135,12 +143,24 @@ def _curves(curves: Curves) -> Figure:
     return figure
 
 
-def _residuals(residuals: Residuals) -> Figure:
-    figure, axes = _axes("Residuals: prediction minus target")
-    edges = np.array(residuals.histogram.edges)
-    axes.bar(edges[:-1], residuals.histogram.counts, width=np.diff(edges), align="edge", color=BLUE)
-    axes.axvline(0, color=GREY, linewidth=0.8)
+def _histogram(title: str, histogram: Histogram, *, zero: bool = False) -> Figure:
+    figure, axes = _axes(title)
+    edges = np.array(histogram.edges)
+    axes.bar(edges[:-1], histogram.counts, width=np.diff(edges), align="edge", color=BLUE)
+    if zero:
+        axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_ylabel("rows")
+    return figure
+
+
+def _course(points: Sequence[CoursePoint]) -> Figure:
+    figure, axes = _axes("Loss by steps of the optimiser")
+    axes.plot([p.step for p in points], [p.loss for p in points], color=GREY, marker=".", label="training")
+    known = [(p.step, p.validation_loss) for p in points if p.validation_loss is not None]
+    if known:
+        axes.plot([step for step, _ in known], [loss for _, loss in known], color=BLUE, marker=".", label="validation")
+    axes.set_xlabel("step")
+    axes.legend(frameon=False)
     return figure
 
 
@@ -201,19 +221,11 @@ def _fairness(fairness: Fairness) -> Figure:
         axes.barh(places, [group.metrics["mae"] for group in fairness.groups], color=BLUE, height=0.6)
         axes.set_xlabel("mae")
         return figure
+    gets = [(g.selection_rate, g.selection_interval) for g in fairness.groups]
+    right = [(g.true_positive_rate, g.true_positive_interval) for g in fairness.groups]
     for shift, colour, label, rates in (
-        (
-            -0.12,
-            BLUE,
-            f"gets {_short(fairness.favorable)}",
-            [(g.selection_rate, g.selection_interval) for g in fairness.groups],
-        ),
-        (
-            0.12,
-            RED,
-            "… where that is right",
-            [(g.true_positive_rate, g.true_positive_interval) for g in fairness.groups],
-        ),
+        (-0.12, BLUE, f"gets {_short(fairness.favorable)}", gets),
+        (0.12, RED, "… where that is right", right),
     ):
         known = [(place, rate, ends) for place, (rate, ends) in zip(places, rates, strict=True) if rate is not None]
         axes.plot(

@@ -108,13 +108,17 @@ def check_forecast(
             )
 
 
-def check_rows(gates: Sequence[Gate], rows: Mapping[str, int], known: Sequence[str]) -> None:
-    """The same for a model that is not judged by a label: of metrics that it has, on splits with rows."""
+def check_rows(gates: Sequence[Gate], rows: Mapping[str, pa.Table], plan: Plan, known: Sequence[str]) -> None:
+    """The same for a model that is not judged by a label: `rows` by split are those that it is judged on."""
     for index, gate in enumerate(gates):
+        field = f"spec.gates[{index}]"
         if gate.metric not in known:
-            raise _no_metric(f"spec.gates[{index}]", gate, known)
-        if not rows.get(gate.split):
-            raise _no_rows(f"spec.gates[{index}]", gate)
+            raise _no_metric(field, gate, known)
+        table, cut = rows[gate.split], _cut(gate, plan, field)
+        if cut is not None and table.num_rows:
+            _rows(gate, table, cut, field)
+        if not table.num_rows:
+            raise _no_rows(field, gate)
 
 
 def _labels(table: pa.Table, target: str, task: str) -> np.ndarray:

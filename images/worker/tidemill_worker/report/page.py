@@ -26,9 +26,9 @@ def write(place: Path, options: ReportOptions, evaluation: Evaluation, explanati
     """`evaluation.html` and `evaluation/*.png`, as asked for."""
     split = next((name for name in ("test", "validation") if name in evaluation.details), None)
     details = evaluation.details[split] if split else SplitDetails()
-    metric = "mae" if details.residuals is not None else "accuracy"
+    metric = "loss" if details.losses is not None else "mae" if details.residuals is not None else "accuracy"
     with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(STYLE):
-        drawn = list(pictures(details, metric, evaluation.production, explanation))
+        drawn = list(pictures(details, metric, evaluation, explanation))
         if options.pictures:
             (place / EVALUATION_PICTURES).mkdir()
             for name, figure in drawn:

@@ -16,8 +16,9 @@ from tidemill_worker.artifact import Artifact
 from tidemill_worker.errors import ColumnType, InvalidSpec
 from tidemill_worker.model import tables
 from tidemill_worker.model.classification import ClassificationRows
-from tidemill_worker.model.evaluation import Rows, Scored
-from tidemill_worker.model.metrics import mean, metrics
+from tidemill_worker.model.evaluation import Rows
+from tidemill_worker.model.likelihoods import CompletionRows, LanguageRows, PreferenceRows
+from tidemill_worker.model.metrics import Judged, mean, metrics
 from tidemill_worker.report import bootstrap
 from tidemill_worker.report.numbers import short
 
@@ -139,12 +140,14 @@ def _frequent(table: pa.Table, column: str) -> list[str]:
     return [entry["values"] for entry in counted if entry["values"] != ""]
 
 
-def measure(scored: Scored, cuts: Sequence[Cut], confidence: ConfidenceOptions) -> tuple[Slice, ...]:
-    """The metrics of every part that has rows, with an interval of its mae or accuracy."""
+def measure(
+    table: pa.Table, judged: Rows | LanguageRows, cuts: Sequence[Cut], confidence: ConfidenceOptions
+) -> tuple[Slice, ...]:
+    """The metrics of every part of a table that has rows, with an interval of its mae, accuracy or loss."""
     found = []
     for cut in cuts:
-        for part in cut.parts(scored.table):
-            rows = scored.rows.take(part.rows)
+        for part in cut.parts(table):
+            rows = judged.take(part.rows)
             figures = {name: short(value) for name, value in metrics(rows).items()}
             found.append(
                 Slice(
@@ -177,11 +180,16 @@ class _Errors:
         return {"mae": mean(weights, self.error)}
 
 
-def _interval(rows: Rows, confidence: ConfidenceOptions) -> dict[str, Interval]:
+def _interval(rows: Rows | LanguageRows, confidence: ConfidenceOptions) -> dict[str, Interval]:
     if isinstance(rows, ClassificationRows):
         hits = int((rows.truth == rows.guess).sum())
         return {"accuracy": bootstrap.wilson(hits, len(rows), confidence.level)}
-    errors = _Errors(rows.errors(), rows.block)
-    drawn = bootstrap.distributions(errors, confidence.resamples, INTERVAL_ROWS)["mae"]
-    ends = bootstrap.interval(drawn, confidence.level, errors)
-    return {} if ends is None else {"mae": ends}
+    metric: str = "mae"
+    judged: Judged
+    if isinstance(rows, CompletionRows | PreferenceRows):
+        metric, judged = "loss", rows
+    else:
+        judged = _Errors(rows.errors(), rows.block)
+    drawn = bootstrap.distributions(judged, confidence.resamples, INTERVAL_ROWS)[metric]
+    ends = bootstrap.interval(drawn, confidence.level, judged)
+    return {} if ends is None else {metric: ends}

@@ -9,7 +9,7 @@ from tidemill_worker.artifact import publish
 from tidemill_worker.context import Context
 from tidemill_worker.language import trained
 from tidemill_worker.recorded import ArtifactResult, recorded
-from tidemill_worker.report import gates
+from tidemill_worker.report import build, gates
 from tidemill_worker.tasks.train_model import finished
 from tidemill_worker.tracking.run import TrackedRun
 
@@ -30,12 +30,13 @@ def _train(task: TrainLanguageModel, context: Context) -> TrainResult:
     context.tracker.phase("Evaluating", 0.86)
     evaluation = model.evaluation()
     gates.hold(evaluation, task.gates)
+    build.write(model.folder, model.plan, evaluation, None)
     (model.folder / EVALUATION_FILE).write_text(evaluation.to_json())
     ref = publish(context, task, kind="model", folder=model.folder, uri=task.model_root, seed=task.trainer.seed)
     return TrainResult(
         artifact=ref,
         metrics=evaluation.metrics,
-        epochs=model.epochs,
+        epochs=model.course.epoch,
         size_bytes=(model.folder / MODEL_FILE).stat().st_size,
         device=model.device,
         warnings=context.tracker.warnings,

@@ -61,9 +61,8 @@ def _fits(trainers: tuple[str, ...], rule: str, message: str, *, field: str) -> 
     return cel(f"!{_is(trainers)} || !has(self.evaluation) || {rule}", message, field=f".evaluation{field}")
 
 
-_NOTHING_ASKED = (
-    "((!has(self.evaluation.slices) || self.evaluation.slices.size() == 0) && !has(self.evaluation.fairness) && "
-    "!has(self.evaluation.threshold) && !has(self.evaluation.compareWith))"
+_NO_LABEL_ASKED = (
+    "(!has(self.evaluation.fairness) && !has(self.evaluation.threshold) && !has(self.evaluation.compareWith))"
 )
 """CEL: of the evaluation, nothing that is measured of rows with a label."""
 
@@ -115,10 +114,10 @@ class TrainingRunSpec(Document):
             cel(f"!has(self.search) || !{_is(TRANSFORMERS)}",
                 "search trains many models, which transformers are too dear for: compare a few runs instead",
                 field=".search"),
-            cel("!has(self.trainer.textClassification) || !has(self.evaluation) || self.evaluation.explain.method != 'SHAP'",
+            cel(f"!{_is(TRANSFORMERS)} || !has(self.evaluation) || self.evaluation.explain.method != 'SHAP'",
                 "SHAP tells the shares of columns, and a text is one column", field=".evaluation.explain.method"),
-            _fits(LANGUAGE, _NOTHING_ASKED,
-                "a language model has no label to be judged by: slices, fairness, threshold and compareWith have no effect",
+            _fits(LANGUAGE, _NO_LABEL_ASKED,
+                "a language model has no label to be judged by: fairness, threshold and compareWith have no effect",
                 field=""),
             cel(f"!{_is(TRANSFORMERS)} || !has(self.model.optimise) || self.model.optimise.size() == 0",
                 "variants are measured on columns, and this model takes tokens: optimise has no effect",
