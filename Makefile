@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup check test test-fast test-e2e demo images cluster-up cluster-down bench bench-peers bench-scale lock
+.PHONY: help setup check test test-fast test-e2e test-peers demo images cluster-up cluster-down bench bench-peers bench-scale lock
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
@@ -34,9 +34,13 @@ test-fast: setup ## all tests that need no cluster
 
 test-e2e: setup cluster-up ## the tests on a real cluster
 	@eval "$$(hack/cluster env)"
-	$(PYTEST) -m e2e tests/e2e tests/agent tests/glue tests/faults tests/cli
+	$(PYTEST) -m "e2e and not peers" tests/e2e tests/agent tests/glue tests/faults tests/cli
 
-test: check ## everything: check, unit, property, golden, glue and end-to-end tests
+test-peers: setup cluster-up ## tests beside the real controllers of Kueue, JobSet and KubeRay, which it builds once (10 minutes)
+	@eval "$$(hack/cluster env)"
+	$(PYTEST) -m peers tests/e2e tests/glue
+
+test: check ## everything but test-peers: check, unit, property, golden, glue and end-to-end tests
 	@$(PYTEST) -n 2 --dist loadfile -m "not e2e" $(FAST)
 	$(MAKE) --no-print-directory test-e2e
 

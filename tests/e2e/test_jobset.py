@@ -21,7 +21,7 @@ from tests.e2e.story import dataset, trained
 
 from tidemill.contract.names import LABEL_COMPLETION_INDEX, LABEL_RUN
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.peers]
 
 NAME, EPOCHS = "as-jobset", 400
 """Epochs of a tenth of a second and more: one pod is lost long before the end."""

@@ -21,7 +21,7 @@ from tests.e2e.stand import SPACE, Stand, apply, awaited, condition, get, put_ta
 from tests.e2e.story import dataset, trained
 from tests.e2e.test_training import history_of, job_of, pods_of, running_pod, story_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.peers]
 
 API = "kueue.x-k8s.io/v1beta1"
 QUEUE, EPOCHS, PERIOD = "team", 300, 250

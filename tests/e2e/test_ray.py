@@ -20,7 +20,7 @@ from tests.e2e import story
 from tests.e2e.apiserver import eventually, kubectl
 from tests.e2e.stand import RAW, SPACE, Stand, apply, awaited, condition, get, listed, put_table, ready, resource
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.peers]
 
 FILES, ROWS = 3, 2000
 SECRET = "ray-token"

@@ -29,7 +29,7 @@ from tidemill.contract.names import ANNOTATION_TASK, LABEL_COMPLETION_INDEX, LAB
 from tidemill.contract.reasons import FailureReason
 from tidemill.contract.results import TaskFailure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.peers]
 
 Raw = dict[str, Any]
 API = "jobset.x-k8s.io/v1alpha2"

@@ -15,7 +15,7 @@ from tests.glue.objects import apply, condition, get, items
 from tests.glue.test_jobset import begin, glue_cluster, jobset, none_left, operator, pods_of, run, succeed, until
 
 __all__ = ["glue_cluster", "jobset", "operator"]  # fixtures
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.peers]
 
 API = "kueue.x-k8s.io/v1beta1"
 QUEUE = "team"
