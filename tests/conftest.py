@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
+
+# Tests start programs while gRPC's threads run: its handlers of fork() would start these again in the child, before that is
+# another program, and abort it now and then.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # A busy machine is no fault of an example: nothing here is judged by its time.
 hypothesis.settings.register_profile("tidemill", deadline=None)

@@ -136,9 +136,15 @@ def test_instances_share_a_model_and_run_at_once(triton: Triton) -> None:
 def test_statistics_have_times(triton: Triton) -> None:
     ready(triton, "timed", "g (float[N,3] x) => (float[N,3] y) { y = Neg (x) }", "max_batch_size: 4")
     at_once(triton, "http", "timed", [{"x": np.ones((2, 3), dtype=np.float32)}])
-    stats = triton.call("GET", "v2/models/timed/stats")["model_stats"][0]
-    assert stats["batch_stats"][0]["batch_size"] == 2
+
+    def stats() -> dict[str, Any]:
+        found: dict[str, Any] = triton.call("GET", "v2/models/timed/stats")["model_stats"][0]
+        return found
+
+    wait_for("a batch is counted, just after it is answered", lambda: bool(stats()["batch_stats"]))
+    found = stats()
+    assert found["batch_stats"][0]["batch_size"] == 2
     for phase in ("queue", "compute_input", "compute_infer", "compute_output"):
-        assert stats["inference_stats"][phase]["count"] == 1
-    assert stats["inference_stats"]["compute_infer"]["ns"] > 0
-    assert sum(stats["inference_stats"][p]["ns"] for p in ("compute_input", "compute_infer")) < 10**10
+        assert found["inference_stats"][phase]["count"] == 1
+    assert found["inference_stats"]["compute_infer"]["ns"] > 0
+    assert sum(found["inference_stats"][p]["ns"] for p in ("compute_input", "compute_infer")) < 10**10

@@ -105,7 +105,7 @@ def test_everything_at_once_gives_the_same_digest_twice(lab: Lab, web: Web, tmp_
     )
     first = lab.run(document)
     assert [(c.name, c.type) for c in first.columns] == [
-        ("text", "varchar"), ("hours", "hugeint"), ("recent", "double"), ("area", "bigint"), ("bought_weekday", "bigint"),
+        ("text", "varchar"), ("hours", "bigint"), ("recent", "double"), ("area", "bigint"), ("bought_weekday", "bigint"),
     ]  # fmt: skip
     assert 40 < sum(first.rows.values()) <= 150
     second = lab.with_environment(memory_bytes=300 << 20).run({**document, "root": f"{lab.root}/datasets/again"})
