@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from tidemill.contract.evaluation import Continuation
 from tidemill.contract.model import Evaluation
 from tidemill.contract.results import TrainResult
+from tidemill.contract.writing import Continuation
 from tidemill_worker.errors import ColumnMissing, GateNotPassed, InvalidSpec
 from tidemill_worker.model.likelihoods import CompletionRows, PreferenceRows
 from tidemill_worker.model.metrics import metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -291,16 +290,3 @@ def test_sums_and_means_of_booleans_and_whole_numbers(connection: duckdb.DuckDBP
         "late_stddev": pytest.approx(0.46291, abs=1e-5),
     }  # fmt: skip
     assert engine.columns(connection, "out")["x_sum"] == "BIGINT", "as a window's and a pivot's"
-
-
-def test_connection_spills_and_is_repeatable(tmp_path: Path) -> None:
-    def draw() -> list[Any]:
-        opened = engine.connect(tmp_path, 1 << 30)
-        engine.lock(opened)
-        values = opened.execute("SELECT random() FROM range(5)").fetchall()
-        with pytest.raises(duckdb.Error):
-            opened.execute("SET threads = 4")
-        opened.close()
-        return list(values)
-
-    assert draw() == draw()

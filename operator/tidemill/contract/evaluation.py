@@ -6,6 +6,7 @@ Numbers have six significant digits, so that the last bits of a sum never change
 from __future__ import annotations
 
 from tidemill.contract.base import Document
+from tidemill.contract.writing import Continuation, HardRow, Truncated
 
 Interval = tuple[float, float]
 """Lower and upper end."""
@@ -123,39 +124,6 @@ class HorizonStep(Document):
     step: int
     values: int
     metrics: dict[str, float] = {}
-
-
-class HardRow(Document):
-    """A row that a language model finds hard, in texts that are cut after 300 characters."""
-
-    prompt: str = ""
-    text: str
-    """The text or completion; of preferences the chosen answer."""
-    rejected: str | None = None
-    """Of preferences."""
-    loss: float
-    """The row's own: nats a token, of preferences −ln σ(margin)."""
-
-
-class Continuation(Document):
-    """What a language model writes after the beginning of a row: always the likeliest token."""
-
-    prompt: str
-    wanted: str
-    """How the row goes on; of preferences the chosen answer."""
-    before: str | None = None
-    """By the base; absent where that was random."""
-    after: str
-    """By the trained model."""
-
-
-class Truncated(Document):
-    """What does not fit into maxTokens."""
-
-    rows: int
-    """Rows whose end is cut; of preferences, pairs."""
-    tokens: int
-    """Tokens that they lose."""
 
 
 class CoursePoint(Document):

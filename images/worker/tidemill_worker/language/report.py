@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tidemill.contract.evaluation import Continuation, CoursePoint, HardRow, SplitDetails, Truncated
+from tidemill.contract.evaluation import CoursePoint, SplitDetails
 from tidemill.contract.model import Evaluation
+from tidemill.contract.writing import Continuation, HardRow, Truncated
 from tidemill_worker.language.lesson import Lesson
 from tidemill_worker.language.rows import SequenceMaker, TokenRow
 from tidemill_worker.model.likelihoods import LanguageRows

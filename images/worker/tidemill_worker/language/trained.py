@@ -16,7 +16,6 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from tidemill.contract.evaluation import Continuation
 from tidemill.contract.gates import LANGUAGE_METRICS, PREFERENCE_METRICS
 from tidemill.contract.model import (
     BASELINE_FILE,
@@ -32,6 +31,7 @@ from tidemill.contract.model import (
 from tidemill.contract.tasks import TrainLanguageModel
 from tidemill.contract.trainers import LanguageModelTrainer, PreferenceTrainer
 from tidemill.contract.trainers.finetuning import Lora
+from tidemill.contract.writing import Continuation
 from tidemill_worker.artifact import Artifact
 from tidemill_worker.context import Context
 from tidemill_worker.errors import DatasetEmpty, InvalidSpec, ModelInvalid
