@@ -86,7 +86,8 @@ class Transformation:
         kinds = engine.columns(connection, self.result)
         if not kinds:
             raise InvalidSpec("the transform gives no column", field="spec.transform")
-        _forget_nan(connection, self.result, kinds)
+        if self.sql is not None or self.steps:  # what is only read has none: files are cleaned as they are loaded
+            _forget_nan(connection, self.result, kinds)
         _forget(connection, {UNION, *self.looked_at} - self.checked)
 
 

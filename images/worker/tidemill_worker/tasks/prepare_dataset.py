@@ -152,12 +152,9 @@ def _told(task: PrepareDataset) -> PrepareDataset:
     """The task as the provenance tells it: a URL's query may hold a signature, and whoever reads the version reads that."""
 
     def told(item: ResolvedInput) -> ResolvedInput:
-        source = item.http
-        return (
-            item
-            if source is None
-            else item.model_copy(update={"http": source.model_copy(update={"url": http.shown(source.url)})})
-        )
+        if item.http is None:
+            return item
+        return item.model_copy(update={"http": item.http.model_copy(update={"url": http.shown(item.http.url)})})
 
     return task.model_copy(update={"inputs": tuple(map(told, task.inputs))})
 
