@@ -86,8 +86,10 @@ def interval(values: np.ndarray, level: float, rows: Judged) -> Interval | None:
 
 
 def _student(share: float, freedom: int) -> float:
-    """Student's quantile, from the normal one (Abramowitz & Stegun 26.7.5): to 1 % from three degrees of freedom on. SciPy, which
-    has it, is in the trainers' images only."""
+    """Student's quantile, from the normal one (Abramowitz & Stegun 26.7.5): to 1 % from three degrees of freedom on.
+
+    SciPy has it, but is in the trainers' images only.
+    """
     z = _NORMAL.inv_cdf(share)
     return (
         z
